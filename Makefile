@@ -1,0 +1,57 @@
+# make run    sets up everything and opens the app
+# make test   sets up everything and passes the tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+export GRADIO_ANALYTICS_ENABLED := False
+
+.PHONY: run test check lock starter-model bench clean
+
+run: .venv/app
+	@$(BIN)/python app.py $(ARGS)
+
+test: .venv/dev
+	@$(BIN)/python -m tests.chromium
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.first_vote_to_proof $(ARGS)
+
+# Makes the shipped models again, from nothing (about half an hour on one core).
+starter-model: .venv/app
+	$(BIN)/python -m assets.starter_model.train
+
+# Remakes the two locks from pyproject.toml.
+lock: .venv/dev
+	$(PIP) pip-tools
+	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras \
+	    --annotation-style=line --output-file=requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras \
+	    --annotation-style=line --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' requirements.lock requirements-dev.lock
+
+.venv/app: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Plumbline needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo "Install one, then run: make run PYTHON=python3.11"; exit 1; }
+	@echo "Setting up .venv (once; about 3 minutes, mostly downloads) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	    echo "Python could not make a virtual environment. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	$(PIP) -r requirements.lock
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/app
+	$(PIP) -r requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
