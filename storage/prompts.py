@@ -1,0 +1,142 @@
+"""Prompts, and which of them are held out.
+
+Whether a prompt is held out is decided by the hash of its messages alone, so the same prompt is held out in every
+file, on every machine, for ever, and nobody's judgment on it can reach a snapshot by another way in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+from storage.database import Cursor, Database, Row, insert, rows_of
+from storage.errors import NotFound
+from storage.records import Message, Prompt, new_id
+
+HELD_OUT_PERCENT = 20
+
+
+def make(messages: Sequence[Message], *, source: str, licence: str, tags: Sequence[str] = ()) -> Prompt:
+    """A new prompt; held out or not by its hash."""
+    return Prompt(
+        id=new_id(),
+        messages=tuple(messages),
+        held_out=is_held_out(messages),
+        source=source,
+        licence=licence,
+        tags=tuple(tags),
+    )
+
+
+def is_held_out(messages: Sequence[Message]) -> bool:
+    """True for HELD_OUT_PERCENT of all prompts."""
+    return int(text_hash(messages)[:8], 16) % 100 < HELD_OUT_PERCENT
+
+
+def text_hash(messages: Sequence[Message]) -> str:
+    """SHA-256 of the roles and words; differences in white space make no new prompt."""
+    canonical = [[message.role, " ".join(message.content.split())] for message in messages]
+    return hashlib.sha256(json.dumps(canonical, ensure_ascii=False).encode()).hexdigest()
+
+
+def add(database: Database, prompts: Sequence[Prompt]) -> int:
+    """Stores those that are not there yet, all or none; returns how many were new."""
+    return database.write(lambda cursor: insert_new(cursor, prompts))
+
+
+def insert_new(cursor: Cursor, prompts: Sequence[Prompt]) -> int:
+    before = _count(cursor)
+    insert(cursor, "prompts", [_as_row(prompt) for prompt in prompts], or_ignore=True)
+    return _count(cursor) - before
+
+
+def get(database: Database, prompt_id: str) -> Prompt:
+    """Raises NotFound."""
+    rows = database.read("SELECT * FROM prompts WHERE id = $id", id=prompt_id)
+    if not rows:
+        raise NotFound(f"There is no prompt {prompt_id}.")
+    return _from_row(rows[0])
+
+
+def get_many(database: Database, prompt_ids: Collection[str]) -> dict[str, Prompt]:
+    """By id; unknown ids are absent."""
+    rows = database.read("SELECT * FROM prompts WHERE id IN (SELECT unnest($ids))", ids=list(prompt_ids))
+    return {row["id"]: _from_row(row) for row in rows}
+
+
+def ids_by_hash(cursor: Cursor, hashes: Iterable[str]) -> dict[str, str]:
+    """Stored ids by text hash."""
+    found = rows_of(
+        cursor.execute(
+            "SELECT text_hash, id FROM prompts WHERE text_hash IN (SELECT unnest($hashes))", {"hashes": list(hashes)}
+        )
+    )
+    return {row["text_hash"]: row["id"] for row in found}
+
+
+def in_order(database: Database, *, held_out: bool, sources: Sequence[str] = ()) -> list[Prompt]:
+    """All prompts on one side of the hash, oldest first; only of these sources where any are named."""
+    rows = database.read(
+        """
+        SELECT *
+        FROM prompts
+        WHERE held_out = $held_out
+          AND (len($sources) = 0 OR list_contains($sources, source))
+        ORDER BY created_at, id
+        """,
+        held_out=held_out,
+        sources=list(sources),
+    )
+    return [_from_row(row) for row in rows]
+
+
+def held_out(database: Database, limit: int) -> list[Prompt]:
+    """The first held-out prompts."""
+    return in_order(database, held_out=True)[:limit]
+
+
+def sources(database: Database) -> list[Row]:
+    """One row a source: source, licence, prompts, held_out, first_at."""
+    return database.read(
+        """
+        SELECT
+            source,
+            licence,
+            count(*) AS prompts,
+            count(*) FILTER (held_out) AS held_out,
+            min(created_at) AS first_at
+        FROM prompts
+        GROUP BY source, licence
+        ORDER BY first_at
+        """
+    )
+
+
+def _count(cursor: Cursor) -> int:
+    return int(rows_of(cursor.execute("SELECT count(*) AS n FROM prompts"))[0]["n"])
+
+
+def _as_row(prompt: Prompt) -> Row:
+    return {
+        "id": prompt.id,
+        "text_hash": text_hash(prompt.messages),
+        "messages": [message.as_dict() for message in prompt.messages],
+        "held_out": prompt.held_out,
+        "source": prompt.source,
+        "licence": prompt.licence,
+        "tags": list(prompt.tags),
+        "created_at": prompt.created_at,
+    }
+
+
+def _from_row(row: Row) -> Prompt:
+    return Prompt(
+        id=row["id"],
+        messages=tuple(Message(**message) for message in row["messages"]),
+        held_out=row["held_out"],
+        source=row["source"],
+        licence=row["licence"],
+        tags=tuple(row["tags"]),
+        created_at=row["created_at"],
+    )

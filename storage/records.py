@@ -1,0 +1,251 @@
+"""The nouns of Plumbline, as frozen values.
+
+This is the narrow waist of the design: labeling writes these, alignment reads them, and neither knows the other.
+Standard library only. What a person says about responses is one of three verdicts, however it was asked:
+a Rating, a Ranking or a Demonstration. A judgment holds a tuple of them, because four thumbs are four ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+Role = Literal["labeler", "lead", "engineer"]
+ROLES: tuple[Role, ...] = ("labeler", "lead", "engineer")
+
+DatasetType = Literal["prompt_completion", "preference", "unpaired_preference"]
+Purpose = Literal["labeling", "comparison"]
+RunState = Literal["waiting", "training", "succeeded", "failed", "stopped", "killed"]
+RUN_ENDED: tuple[RunState, ...] = ("succeeded", "failed", "stopped", "killed")
+AssignmentState = Literal["open", "judged", "skipped", "expired"]
+
+
+def new_id() -> str:
+    """32 hexadecimal digits."""
+    return uuid4().hex
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+# ---- what is asked --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Messages given to a model. `held_out` is decided once, by the hash of the text, when it is imported."""
+
+    id: str
+    messages: tuple[Message, ...]
+    held_out: bool
+    source: str
+    licence: str
+    tags: tuple[str, ...] = ()
+    created_at: datetime = field(default_factory=now)
+
+    @property
+    def text(self) -> str:
+        """The last user turn: what a person reads first."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a response was drawn. `max_tokens` counts new tokens."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class Project:
+    """A labelling task, or a comparison of versions (an evaluation is a project too)."""
+
+    id: str
+    name: str
+    purpose: Purpose
+    feedback_type: str
+    instruction: str
+    guidelines: str
+    guideline_version: int
+    version_ids: tuple[str, ...]
+    responses_per_prompt: int
+    sampling: Sampling
+    sources: tuple[str, ...] = ()  # which prompts; empty means all of them
+    created_at: datetime = field(default_factory=now)
+
+
+# ---- what is answered -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer to one prompt. `version_id` is None for a person's or an imported answer, named by `author`."""
+
+    id: str
+    prompt_id: str
+    text: str
+    version_id: str | None
+    author: str
+    sampling: Sampling | None = None
+    seed: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_seconds: float | None = None
+    finish_reason: str | None = None
+    engine: str | None = None
+    project_id: str | None = None
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """This labeler holds these responses, in this displayed order, until then."""
+
+    id: str
+    project_id: str
+    prompt_id: str
+    labeler: str
+    displayed_order: tuple[str, ...]
+    leased_until: datetime
+    state: AssignmentState = "open"
+    skip_reason: str | None = None
+    created_at: datetime = field(default_factory=now)
+
+
+# ---- what is said about it ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rating:
+    """This response is desirable, or not."""
+
+    response_id: str
+    desirable: bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Tiers of response ids, best first. A tie is a shared tier; a pairwise choice is a ranking of two."""
+
+    tiers: tuple[tuple[str, ...], ...]
+    strength: int | None = None  # 1 slightly, 2 clearly, 3 much better: pairwise choices only
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the response should have been."""
+
+    text: str
+    improves: str | None = None  # the response that was rewritten, where there was one
+
+
+Verdict = Rating | Ranking | Demonstration
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What one labeler said about the responses to one prompt. Its id is the idempotency key of the submit."""
+
+    id: str
+    prompt_id: str
+    labeler: str
+    feedback_type: str
+    verdicts: tuple[Verdict, ...]
+    displayed_order: tuple[str, ...]
+    project_id: str | None = None
+    assignment_id: str | None = None
+    guideline_version: int | None = None
+    focused_seconds: float | None = None
+    note: str | None = None
+    flags: tuple[str, ...] = ()
+    supersedes: str | None = None
+    judged_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Derived from a ranking, never stored as a fact of its own."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+# ---- what is learned from it ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable set of rows in Parquet, its fingerprint, and the judgments it came from."""
+
+    id: str
+    name: str
+    dataset_type: DatasetType
+    rows: int
+    fingerprint: str
+    path: str
+    policy: str
+    counts: Mapping[str, int]
+    judgment_ids: tuple[str, ...]
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Method, settings, snapshot and parent version, on the way to an outcome. Its id names its directory."""
+
+    id: str
+    method: str
+    settings: Mapping[str, Any]
+    snapshot_id: str
+    parent_id: str
+    directory: str
+    state: RunState
+    message: str = ""
+    version_id: str | None = None
+    started_by: str = ""
+    created_at: datetime = field(default_factory=now)
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """Base weights and, where it was trained here, an adapter on them. Immutable but for `served`."""
+
+    id: str
+    base_path: str
+    adapter_path: str | None
+    parent_id: str | None
+    run_id: str | None
+    template: str
+    fingerprint: str
+    context_length: int
+    kind: Literal["policy", "reward_model"] = "policy"
+    served: bool = True
+    note: str = ""
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Person:
+    name: str
+    role: Role
+
+
+def texts_by_id(responses: Sequence[Response]) -> dict[str, str]:
+    return {response.id: response.text for response in responses}
