@@ -1,0 +1,34 @@
+"""Who answers: the one way to talk to a model.
+
+The protocol is the OpenAI HTTP API as vLLM speaks it, so a server is known by its URL and by nothing else:
+
+    GET  /health                    200 when it can answer, 503 when it cannot
+    GET  /v1/models                 the base under its names, and the adapters loaded on it
+    POST /v1/completions            prompt (text or token ids) → n choices; choice i is seeded with seed + i
+    POST /v1/chat/completions       the same from messages, through the template of the base
+    POST /v1/load_lora_adapter      lora_name, lora_path
+    POST /v1/unload_lora_adapter    lora_name; what is being answered is finished with the old weights
+    POST /tokenize, /detokenize     token ids of a prompt or of messages, and back
+    GET  /metrics, /version         vllm:num_requests_running and its sisters; who speaks
+
+Our own versions are asked through `/v1/completions` with a prompt rendered here from the version's own template
+(`template.py`) and `add_special_tokens: false`: what is served is what was trained, to the token. A refusal is
+`{"error": {"message", "type", "param", "code"}}`, with vLLM's status and vLLM's sentence.
+
+    client.py             the one client
+    template.py           messages → prompt text, as transformers does it, without transformers
+    model_folder.py       is this a model we can load, and which one is it
+    model_server.py       one server process: started, watched, started again
+    supervisor.py         all of them, brought to what is wanted
+    tether.py             a process that dies with the one that started it
+    adapter_check.py      may this adapter be put on this base
+    text_stream.py        token ids → text, as they come
+    embedded_server.py    our own small server: routes over the files below; only these import torch
+    embedded_answering.py from a request to its reply, whole or streamed, while the client is there
+    embedded_protocol.py  what a request may say, and how replies and refusals look
+    embedded_scheduler.py the thread that owns the weights: rows join and leave between two steps
+    embedded_model.py     weights, and the batch of rows that they answer
+    embedded_adapters.py  many adapters on one base, each row with its own
+
+`tests/labeling/engines/test_contract.py` holds any server to this over HTTP.
+"""

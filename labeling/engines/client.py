@@ -1,0 +1,298 @@
+"""The one client of every model server.
+
+Asking is synchronous and is done from worker threads; only `stream`, which feeds a page while it is being looked at, is
+asynchronous. Both build the same request and read the same choices.
+
+Nothing is asked twice unless it is safe: a lost connection or a 503 is tried again with growing pauses (an answer is
+fixed by its seed, so asking again changes nothing); a refusal never is.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
+
+PAUSES = (0.2, 0.6, 1.8)  # seconds before the second, third and fourth try
+TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a long answer on a slow machine; a server that is there connects at once
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sample: the answer, and what it took."""
+
+    index: int
+    text: str
+    seed: int | None
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_seconds: float
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of sample `index` as it comes; the last one of a sample says why it ended."""
+
+    index: int
+    text: str
+    finish_reason: str | None
+
+
+def distinct(completions: Sequence[Completion]) -> list[Completion]:
+    """Equal answers once, in the order in which they came: nobody should judge an answer against itself."""
+    first: dict[str, Completion] = {}
+    for completion in completions:
+        first.setdefault(completion.text, completion)
+    return list(first.values())
+
+
+class EngineClient:
+    """Asks the server at `url`. One client may be used by many threads.
+
+    Every method raises EngineUnavailable when nobody answers, and EngineRefused with the server's sentence when it says
+    no.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._settings: dict[str, Any] = {
+            "base_url": self.url,
+            "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+            "timeout": TIMEOUT,
+            "verify": ssl.create_default_context() if url.startswith("https") else False,
+            "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # a proxy knows nothing of this machine's own ports
+        }
+        self._http = httpx.Client(**self._settings)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def health(self) -> bool:
+        """Whether the server can answer now. Asked once, raises nothing."""
+        try:
+            return self._http.get("/health", timeout=2.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def models(self) -> list[str]:
+        """The names that can be asked: the base under its names, then the adapters."""
+        return [model["id"] for model in self._ask("GET", "/v1/models").json()["data"]]
+
+    def complete(
+        self,
+        model: str,
+        prompt: str | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """`n` samples of the answer to a rendered prompt, in order of index; sample i is seeded with seed + i.
+
+        At temperature 0 there is only one answer, so one comes back whatever `n` is.
+        """
+        body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
+        started = time.monotonic()
+        reply = self._ask("POST", "/v1/completions", body).json()
+        return _completions(reply, seed, time.monotonic() - started)
+
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        seed: int | None = None,
+        **extra: Any,
+    ) -> list[Completion]:
+        """The same from messages, for models whose template is not ours to know: teachers, judges, other people's.
+
+        `extra` goes into the request as it is (`response_format`, say).
+        """
+        body = {"model": model, "messages": [dict(message) for message in messages], **extra}
+        body |= _sampling(n, temperature, top_p, max_tokens, seed)
+        started = time.monotonic()
+        reply = self._ask("POST", "/v1/chat/completions", body).json()
+        return _completions(reply, seed, time.monotonic() - started)
+
+    async def stream(
+        self,
+        model: str,
+        prompt: str | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> AsyncIterator[Delta]:
+        """The same samples as `complete`, piece by piece. Leaving the loop early stops the server's work on them.
+
+        Close it for that (`contextlib.aclosing`), or the work goes on until the generator is collected.
+        """
+        body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
+        body |= {"stream": True, "return_token_ids": False}
+        try:
+            async with (
+                httpx.AsyncClient(**self._settings) as http,
+                http.stream("POST", "/v1/completions", json=body) as reply,
+            ):
+                if reply.status_code != 200:
+                    await reply.aread()
+                    raise _refusal(reply)
+                async for line in reply.aiter_lines():
+                    for delta in _deltas(line):
+                        yield delta
+        except httpx.HTTPError as error:
+            raise self._unavailable(error) from error
+
+    def load_adapter(self, name: str, path: str) -> None:
+        """Serve the adapter in `path` as `name`.
+
+        Raises ModelNotLoadable with the reason when this adapter cannot be served by this server.
+        """
+        try:
+            self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        except EngineRefused as refusal:
+            raise ModelNotLoadable(f"The adapter in {path} cannot be served. {refusal}") from refusal
+
+    def unload_adapter(self, name: str) -> None:
+        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    def tokenize(
+        self, model: str, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None
+    ) -> list[int]:
+        """Token ids of a rendered prompt, or of messages through the template of the base."""
+        body: dict[str, Any] = {"model": model}
+        if messages is not None:
+            body |= {"messages": [dict(message) for message in messages], "add_generation_prompt": True}
+        else:
+            body |= {"prompt": prompt, "add_special_tokens": False}
+        ids: list[int] = self._ask("POST", "/tokenize", body).json()["tokens"]
+        return ids
+
+    def context_length(self) -> int:
+        """How many tokens prompt and answer may have together."""
+        cards = self._ask("GET", "/v1/models").json()["data"]
+        return next(int(card["max_model_len"]) for card in cards if card.get("max_model_len"))
+
+    def tokens_generated(self) -> int:
+        """How many tokens the server has generated since it started."""
+        lines = self._ask("GET", "/metrics").text.splitlines()
+        counts = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("vllm:generation_tokens_total")]
+        return int(sum(float(count) for count in counts))
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        return self._with_patience(lambda: self._http.request(method, path, json=body))
+
+    def _with_patience(self, request: Callable[[], httpx.Response]) -> httpx.Response:
+        for pause in (*PAUSES, None):
+            try:
+                reply = request()
+            except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
+                if pause is None:
+                    raise self._unavailable(error) from error
+            except httpx.HTTPError as error:
+                raise self._unavailable(error) from error
+            else:
+                if reply.status_code == 200:
+                    return reply
+                if reply.status_code != 503 or pause is None:
+                    raise _refusal(reply)
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _unavailable(self, error: httpx.HTTPError) -> EngineUnavailable:
+        what = str(error) or type(error).__name__
+        return EngineUnavailable(
+            f"The model server at {self.url} does not answer ({what}). It may be starting or restarting: "
+            "wait a moment and try again; the models page shows its state."
+        )
+
+
+def _completion_body(
+    model: str,
+    prompt: str | Sequence[int],
+    n: int,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int | None,
+    stop: Sequence[str],
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "add_special_tokens": False,  # the template has put them into the prompt already
+        "return_token_ids": True,  # tokens counted per sample: usage is the sum of all
+    }
+    if stop:
+        body["stop"] = list(stop)
+    return body | _sampling(n, temperature, top_p, max_tokens, seed)
+
+
+def _sampling(n: int, temperature: float, top_p: float, max_tokens: int, seed: int | None) -> dict[str, Any]:
+    sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    sampling["n"] = n if temperature > 0 else 1  # vLLM refuses several greedy samples: they would be equal
+    if seed is not None:
+        sampling["seed"] = seed
+    return sampling
+
+
+def _completions(reply: Mapping[str, Any], seed: int | None, latency: float) -> list[Completion]:
+    usage = reply.get("usage") or {}
+    choices = sorted(reply["choices"], key=lambda choice: choice["index"])
+    share = usage.get("completion_tokens", 0) // max(1, len(choices))  # where the server does not count per sample
+    return [
+        Completion(
+            index=choice["index"],
+            text=choice["text"] if "text" in choice else choice["message"]["content"] or "",
+            seed=None if seed is None else seed + choice["index"],
+            finish_reason=choice.get("finish_reason") or "stop",
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            completion_tokens=len(choice["token_ids"]) if choice.get("token_ids") else share,
+            latency_seconds=latency,
+        )
+        for choice in choices
+    ]
+
+
+def _deltas(line: str) -> list[Delta]:
+    """The pieces in one line of a stream of server-sent events; usage and the end mark hold none.
+
+    Raises EngineRefused when the server broke off in the middle.
+    """
+    if not line.startswith("data: ") or line == "data: [DONE]":
+        return []
+    chunk = json.loads(line.removeprefix("data: "))
+    if "error" in chunk:
+        raise EngineRefused(f"The model server broke off: {chunk['error']['message']}")
+    return [Delta(choice["index"], choice["text"], choice["finish_reason"]) for choice in chunk["choices"]]
+
+
+def _refusal(reply: httpx.Response) -> EngineRefused | EngineUnavailable:
+    try:
+        read = reply.json()
+        message = read["error"]["message"] if "error" in read else read["message"]
+    except (ValueError, KeyError, TypeError):
+        message = reply.text[:300] or reply.reason_phrase
+    if reply.status_code == 503:
+        return EngineUnavailable(f"The model server is not ready: {message}")
+    return EngineRefused(f"The model server refused ({reply.status_code}): {message}")

@@ -1,0 +1,206 @@
+"""One server process of one base: started, watched, started again when it dies.
+
+It dies with the app, whatever ends the app (tether.py), and its whole process group is swept when it has died itself.
+It tells its port through a file that it writes once it answers, so two apps on one machine never fight over a number.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from labeling.engines.client import EngineClient
+from labeling.engines.model_folder import check_model_folder
+from labeling.engines.tether import tethered
+from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
+
+Status = Literal["starting", "ready", "restarting", "failed", "stopped"]
+Command = Callable[[Path, str, Path], list[str]]
+"""(folder of the base, its served name, port file) → the command that serves it."""
+
+BASE_NAME = "base"
+START_SECONDS = 600.0  # a large model on a slow disk
+LOOK_SECONDS = 2.0
+DEAF_AFTER = 15  # looks without an answer before a living process is given up
+PAUSES = (0.5, 2.0, 8.0, 30.0)  # seconds before a start is tried again
+SETTLED_SECONDS = 60.0  # a server that has lived so long starts counting its failures anew
+_PACKAGES = Path(__file__).parents[2]
+
+
+def embedded_command(base: Path, name: str, port_file: Path) -> list[str]:
+    command = [sys.executable, "-m", "labeling.engines.embedded_server", "--model", str(base)]
+    return [*command, "--served-model-name", name, "--port-file", str(port_file)]
+
+
+class ModelServer:
+    """Call `look` again and again, from one thread that lives as long as the app: it starts the process.
+
+    The attributes may be read from any thread.
+    """
+
+    def __init__(self, base_path: str, log_path: Path, command: Command = embedded_command) -> None:
+        self.base_path = base_path
+        self.log_path = log_path
+        self.status: Status = "starting"
+        self.detail = ""  # for the person at the screen: what it is doing, or why it is not
+        self.client: EngineClient | None = None  # while it is ready
+        self.tokens_generated = 0
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port_file = log_path.with_suffix(".port")
+        self._log_starts_at = 0
+        self._started_at = 0.0
+        self._failures = 0
+        self._try_again_at = 0.0
+        self._look_again_at = 0.0
+        self._unanswered = 0
+
+    @property
+    def url(self) -> str | None:
+        return self.client.url if self.client else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def look(self) -> None:
+        """See how it stands, and do what that calls for. Returns at once, or after the time-out of one request."""
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._try_again_at:
+                self.start()
+        elif self._process.poll() is not None:
+            self._failed(f"The model server of {self.base_path} {self._ending(self._process.returncode)}.")
+        elif self.client is None:
+            self._look_for_start(now)
+        elif now >= self._look_again_at:
+            self._look_for_life(now)
+
+    def start(self) -> None:
+        """Start the process; the calling thread must live as long as the app."""
+        self._port_file.unlink(missing_ok=True)
+        try:
+            base = check_model_folder(self.base_path)
+        except ModelNotLoadable as error:  # no matter how often it is tried, unless somebody mends the folder
+            self.status, self.detail = "failed", str(error)
+            self._try_again_at = time.monotonic() + PAUSES[-1]
+            return
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        command = tethered(self._command(base, BASE_NAME, self._port_file.absolute()), signal.SIGTERM)
+        with self.log_path.open("ab") as log:
+            self._log_starts_at = log.tell()
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True
+            )
+        self._started_at = time.monotonic()
+        self.status = "restarting" if self._failures else "starting"
+        self.detail = "The model is being loaded; try again in a moment."
+
+    def stop(self) -> None:
+        """End it, politely first. What it was answering is lost."""
+        process = self._process
+        if process is not None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        self._let_go()
+        self.status, self.detail = "stopped", ""
+
+    def log_tail(self, lines: int = 30) -> list[str]:
+        """The last lines printed since the latest start."""
+        if not self.log_path.is_file():
+            return []
+        with self.log_path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_starts_at, size - 20_000))
+            text = log.read().decode("utf-8", "replace")
+        return [line for line in text.splitlines() if line.strip()][-lines:]
+
+    def _look_for_start(self, now: float) -> None:
+        if self._port_file.is_file():
+            client = EngineClient(f"http://127.0.0.1:{self._port_file.read_text()}")
+            if client.health():
+                self.client, self._unanswered = client, 0
+                self.status, self.detail = "ready", ""
+                return
+            client.close()
+        if now - self._started_at > START_SECONDS:
+            self._failed(f"The model server of {self.base_path} did not start within {START_SECONDS:.0f} seconds.")
+        else:
+            self.detail = (
+                f"The model is being loaded, for {now - self._started_at:.0f} seconds now; try again in a moment."
+            )
+
+    def _look_for_life(self, now: float) -> None:
+        assert self.client is not None
+        self._look_again_at = now + LOOK_SECONDS
+        if now - self._started_at > SETTLED_SECONDS:
+            self._failures = 0
+        if self.client.health():
+            self._unanswered = 0
+            with suppress(EngineUnavailable, EngineRefused):
+                self.tokens_generated = self.client.tokens_generated()
+            return
+        self._unanswered += 1
+        if self._unanswered >= DEAF_AFTER:
+            self._failed(f"The model server of {self.base_path} no longer answers.")
+
+    def _failed(self, sentence: str) -> None:
+        """Sweep up, and try again after a pause that grows."""
+        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._failures += 1
+        self._try_again_at = time.monotonic() + pause
+        self._let_go()
+        self.status = "failed" if self._failures >= len(PAUSES) else "restarting"
+        self.detail = f"{sentence} The next try is in {pause:g} seconds."
+
+    def _ending(self, code: int) -> str:
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"was killed by {name}" + (", as happens when memory runs out" if name == "SIGKILL" else "")
+        last = (self.log_tail(1) or ["nothing"])[0][:300]
+        return f"ended with exit code {code}; it said last: {last} (all of it: {self.log_path})"
+
+    def _let_go(self) -> None:
+        if self.client is not None:
+            self.client.close()
+        self.client = None
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # itself, and whatever it has left behind
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def serving(base_path: str, log_path: Path, command: Command = embedded_command) -> Iterator[EngineClient]:
+    """A server for the length of a `with` block, for scripts and tests. The base is called `base`.
+
+    Raises EngineUnavailable when it cannot be started.
+    """
+    server = ModelServer(base_path, log_path, command)
+    try:
+        while server.client is None:
+            server.look()
+            if server.status in ("restarting", "failed"):
+                raise EngineUnavailable(server.detail)
+            time.sleep(0.05)
+        yield server.client
+    finally:
+        server.stop()
+
+
+def _environment() -> dict[str, str]:
+    """Offline, quiet, and leaving half of the machine to the labelers unless the user has said otherwise."""
+    threads = str(max(1, (os.cpu_count() or 1) // 2))
+    path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
+    defaults = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+    fixed = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": path}
+    return defaults | os.environ | fixed
