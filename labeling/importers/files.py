@@ -1,0 +1,118 @@
+"""Rows of a file, whatever its form: JSON Lines, a JSON list, CSV with a header, or plain text with a prompt a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from storage.errors import BadInput, BadRow
+from storage.records import Message
+
+FORMS = (".jsonl", ".json", ".csv", ".txt")
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One row and where it stands; `number` counts from 1, as an editor counts lines where rows are lines."""
+
+    file: str
+    number: int
+    fields: dict[str, Any]
+
+    def refuse(self, problem: str, way_out: str) -> NoReturn:
+        raise BadRow(self.file, self.number, problem, way_out)
+
+    def first_of(self, *names: str) -> Any:
+        """The first of these fields that is there and not null; None where none is."""
+        return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
+
+
+def read_rows(path: Path) -> list[FileRow]:
+    """Raises BadInput for a file that is empty, not text or of no known form, BadRow for a row that cannot be read."""
+    form = path.suffix.lower()
+    if form not in FORMS:
+        raise BadInput(f"{path.name} ends in {form or 'nothing'}; files may end in {', '.join(FORMS)}. Save it as one.")
+    text = _text(path)
+    readers = {".jsonl": _json_lines, ".json": _json_list, ".csv": _csv, ".txt": _lines}
+    rows = list(readers[form](path.name, text))
+    if not rows:
+        raise BadInput(f"{path.name} is empty: it has no row to import. Choose another file.")
+    return rows
+
+
+def messages_of(row: FileRow, turns: Any) -> list[Message]:
+    """A conversation as TRL and OpenAI write it, [{role, content}], or as ShareGPT does, [{from, value}]."""
+    if not isinstance(turns, list) or not turns:
+        row.refuse("the conversation is not a list of turns", 'Write [{"role": "user", "content": "…"}].')
+    return [_message(row, turn) for turn in turns]
+
+
+_ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+
+
+def _message(row: FileRow, turn: Any) -> Message:
+    role = _ROLES.get(str(turn.get("role") or turn.get("from"))) if isinstance(turn, dict) else None
+    content = (turn.get("content") or turn.get("value")) if isinstance(turn, dict) else None
+    if role is None or not isinstance(content, str) or not content.strip():
+        row.refuse(
+            "a turn has no known role or no text", 'Each turn is {"role": "system|user|assistant", "content": "…"}.'
+        )
+    return Message(role, content)  # type: ignore[arg-type]  # _ROLES holds nothing else
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path.name} is not UTF-8 text: byte {error.start} cannot be read. Save it as UTF-8 and import it again."
+        ) from error
+
+
+def _json_lines(name: str, text: str) -> Iterator[FileRow]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield _json_row(name, number, _json(name, number, line))
+
+
+def _json_list(name: str, text: str) -> Iterator[FileRow]:
+    try:
+        found = json.loads(text) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise BadRow(name, error.lineno, f"this is not JSON ({error.msg})", "Mend the file.") from error
+    if not isinstance(found, list):
+        raise BadInput(f"{name} holds {type(found).__name__}, not a list of rows. Write [{{…}}, {{…}}].")
+    for number, value in enumerate(found, start=1):
+        yield _json_row(name, number, value)
+
+
+def _json(name: str, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadRow(name, number, f"this is not JSON ({error.msg})", "Mend or remove the row.") from error
+
+
+def _json_row(name: str, number: int, value: Any) -> FileRow:
+    if isinstance(value, str):
+        return FileRow(name, number, {"prompt": value})
+    if not isinstance(value, dict):
+        raise BadRow(name, number, f"a row is an object, this is {type(value).__name__}", 'Write {"prompt": "…"}.')
+    return FileRow(name, number, value)
+
+
+def _csv(name: str, text: str) -> Iterator[FileRow]:
+    reader = csv.DictReader(io.StringIO(text))
+    for number, fields in enumerate(reader, start=2):  # row 1 is the header
+        yield FileRow(name, number, {key: value for key, value in fields.items() if key and value})
+
+
+def _lines(name: str, text: str) -> Iterator[FileRow]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield FileRow(name, number, {"prompt": line.strip()})

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from labeling import sampling
+from labeling.assignment import Queue
+from labeling.comparison import comparison_of
+from labeling.engines.client import Completion
+from labeling.engines.template import INSTRUCTION_TEMPLATE
+from labeling.prompt_length import too_long
+from labeling.sampling import Sampler, seed_of, shares_of
+from storage import model_versions, projects, prompts, responses
+from storage.database import Database
+from storage.errors import EngineRefused, EngineUnavailable
+from storage.records import Message
+from tests.makers import project, prompt, some_prompts, version
+
+
+class FakeEngine:
+    """Answers with the sample's number, so that samples differ; notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, object]] = []
+        self.refuses: set[str] = set()
+        self.down = False
+        self.alike = False
+
+    def client(self, version_id: str, /) -> tuple[FakeEngine, str]:
+        if self.down:
+            raise EngineUnavailable("The model server is being started.")
+        return self, version_id
+
+    def complete(self, model: str, prompt: str, *, n: int, seed: int, **settings: object) -> list[Completion]:
+        if any(text in prompt for text in self.refuses):
+            raise EngineRefused("This model's maximum context length is 512 tokens.")
+        self.asked.append({"model": model, "prompt": prompt, "n": n, "seed": seed, **settings})
+        texts = ["the same" if self.alike else f"answer {seed + i}" for i in range(n)]
+        return [Completion(i, text, seed + i, "stop", 9, 3, 0.1) for i, text in enumerate(texts)]
+
+    def tokenize(self, model: str, text: str) -> list[int]:
+        return list(range(len(text.split())))
+
+
+def sampler_of(database: Database, engine: FakeEngine, ahead: int = 3) -> tuple[Sampler, Queue]:
+    queue = Queue(database, minimum_responses=lambda name: 2)
+    return Sampler(database, queue, engine, ahead), queue  # type: ignore[arg-type]
+
+
+def filled(database: Database, base: Path, versions: Sequence[str] = ("base",), count: int = 5) -> None:
+    for one in versions:
+        model_versions.add(database, version(one, base_path=str(base), template=INSTRUCTION_TEMPLATE))
+    prompts.add(database, some_prompts(count))
+
+
+def test_the_pool_is_filled_ahead_and_no_further(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path)
+    asked = projects.save(database, project())
+    sampler, queue = sampler_of(database, FakeEngine())
+
+    assert sampler.fill() == 3
+    assert sampler.fill() == 0
+    assert queue.progress(asked, "ines").ready == 3
+
+
+def test_what_was_sampled_records_how(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=1)
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    sampler_of(database, engine)[0].fill()
+
+    (stored,) = responses.by_prompt(database, asked.id).values()
+
+    assert [one.seed for one in stored] == [engine.asked[0]["seed"], engine.asked[0]["seed"] + 1]  # type: ignore[operator]
+    assert {(one.version_id, one.finish_reason, one.completion_tokens) for one in stored} == {("base", "stop", 3)}
+    assert "### Instruction:" in str(engine.asked[0]["prompt"])
+
+
+def test_versions_share_the_answers_evenly_and_no_seed() -> None:
+    four = project(version_ids=("a", "b", "c"), responses_per_prompt=4)
+    versions = [version(one) for one in "abc"]
+
+    assert [(one.id, count) for one, count in shares_of(four, versions)] == [("a", 2), ("b", 1), ("c", 1)]
+    assert len({seed_of("p", "q", one, 0) for one in "abc"}) == 3
+    assert seed_of("p", "q", "a", 0) == seed_of("p", "q", "a", 0) < 2**31
+
+
+def test_a_prompt_whose_answers_are_all_alike_is_left_out_after_some_tries(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=1)
+    projects.save(database, project())
+    engine = FakeEngine()
+    engine.alike = True
+    sampler, _ = sampler_of(database, engine)
+
+    assert [sampler.fill() for _ in range(5)] == [1, 1, 1, 0, 0]
+    assert len({asked["seed"] for asked in engine.asked}) == 3
+
+
+def test_a_refused_prompt_stops_no_other_and_is_said(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=0)
+    prompts.add(database, [prompt("Too long?", held_out=False), prompt("Short?", held_out=False)])
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    engine.refuses.add("Too long?")
+    sampler, queue = sampler_of(database, engine)
+    sampler.fill()
+
+    assert queue.progress(asked, "ines").ready == 1
+    assert "maximum context length" in sampler.problem(asked)
+
+
+def test_a_server_that_is_away_is_said_and_nothing_is_counted_as_a_try(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path)
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    engine.down = True
+    sampler, _ = sampler_of(database, engine)
+
+    assert [sampler.fill() for _ in range(5)] == [0] * 5
+    assert "being started" in sampler.problem(asked)
+    engine.down = False
+    assert sampler.fill() == 3
+    assert sampler.problem(asked) == ""
+
+
+def test_a_comparison_samples_one_answer_of_each_version_on_held_out_prompts(
+    database: Database, tmp_path: Path
+) -> None:
+    filled(database, tmp_path, versions=("base", "v1"), count=0)
+    prompts.add(database, some_prompts(2, held_out=True))
+    compared = comparison_of(database, "v1", "base")
+    engine = FakeEngine()
+    sampler_of(database, engine)[0].fill()
+
+    assert Counter(str(asked["model"]) for asked in engine.asked) == {"base": 2, "v1": 2}
+    assert compared.version_ids == ("base", "v1")
+    assert comparison_of(database, "base", "v1") == compared
+
+
+def test_a_prompt_too_long_for_the_model_is_said_in_tokens(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=0)
+    engine = FakeEngine()
+
+    assert too_long(database, engine, [Message("user", "short")]) == ""  # type: ignore[arg-type]
+    assert "maximum" not in too_long(database, engine, [Message("user", "word " * 440)])  # type: ignore[arg-type]
+    assert "base reads 512" in too_long(database, engine, [Message("user", "word " * 600)])  # type: ignore[arg-type]
+
+
+def test_rendering_uses_the_versions_own_template(tmp_path: Path) -> None:
+    own = version(base_path=str(tmp_path), template="<<{{ messages[0]['content'] }}>>")
+
+    assert sampling.rendered(own, prompt("Why?")) == "<<Why?>>"
