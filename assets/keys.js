@@ -1,0 +1,103 @@
+/* The keyboard: which key was meant, if any, and the sheets that open from it (all keys, guidelines, reasons to skip).
+
+   Keys are never taken from a text field, a menu or a dialog, nor with AltGr, Ctrl, Alt or the command key held, nor
+   repeated by a held key. Single characters can be switched off (WCAG 2.1.4); Enter and the arrows stay. */
+(() => {
+"use strict";
+const { make, icon, fill } = window.Plumbline;
+
+const SWITCH = "plumbline-keys";
+const TEXT_FIELDS = "input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]";
+const OWN_ENTER = "a, summary, button:not([role=radio])"; // these do something else with Enter
+
+const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
+
+function switchKeys(root, on) {
+  localStorage.setItem(SWITCH, on ? "on" : "off");
+  root.classList.toggle("nokeys", !on);
+}
+
+/** "submit", "escape", "arrowup", "arrowdown", or a character in lower case; null where no key of ours was meant. */
+function meant(event) {
+  if (event.defaultPrevented || event.isComposing || event.repeat || document.querySelector("dialog[open]")) return null;
+  const inText = event.target.closest?.(TEXT_FIELDS);
+  if (event.key === "Enter") return meansSubmit(event, inText) ? "submit" : null;
+  if (event.key === "Escape") return "escape";
+  if (inText || event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph")) return null;
+  if (event.key === "ArrowUp" || event.key === "ArrowDown") return event.key.toLowerCase();
+  return event.key.length === 1 && keysAreOn() ? character(event) : null;
+}
+
+function meansSubmit(event, inText) {
+  if (event.ctrlKey || event.metaKey) return true;
+  return !inText && !event.altKey && !event.shiftKey && !event.target.closest?.(OWN_ENTER);
+}
+
+/** Digits by their place, because some layouts (French) write them with Shift. */
+function character(event) {
+  const digit = /^Digit(\d)$/.exec(event.code);
+  return digit && !event.shiftKey ? digit[1] : event.key.toLowerCase();
+}
+
+const cap = (key) => make("kbd", { "aria-hidden": "true" }, key);
+
+/** A button with its key drawn on it: tool({icon: "book-open", text: "Guidelines", key: "G", press}). */
+function tool({ icon: name, text, key, press, cls = "btn ghost" }) {
+  return make("button", { class: cls, type: "button", "aria-keyshortcuts": key === "↵" ? "Enter" : key, onclick: press },
+    name && icon(name), make("span", "", text), cap(key));
+}
+
+/* ---- sheets ---- */
+
+/** A dialog that closes by Escape, by its cross and by a click beside it. */
+function sheet(title, content, cls = "sheet") {
+  const close = make("button", { class: "tool", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("x"));
+  const dialog = make("dialog", { class: cls, "aria-label": title, onclick: (event) => event.target === dialog && dialog.close() },
+    make("div", "inside", make("div", "dh", make("h2", "", title), close), content));
+  return dialog;
+}
+
+/** `rows` are [key, what it does]. */
+function keysSheet(root, rows) {
+  const box = make("input", { type: "checkbox", onchange: () => switchKeys(root, box.checked) });
+  box.checked = keysAreOn();
+  switchKeys(root, box.checked);
+  const list = make("dl", "keys", rows.map(([key, meaning]) => [make("dt", "", make("kbd", "", key)), make("dd", "", meaning)]));
+  return sheet("All keys", [list, make("label", "check", box, "Single keys are on (Enter and the arrows always are)")]);
+}
+
+function guidelinesSheet() {
+  const body = make("div");
+  const dialog = sheet("Guidelines", body, "sheet drawer");
+  return { dialog, fill: (content) => fill(body, content) };
+}
+
+const REASONS = ["I do not know enough about this", "The prompt makes no sense", "No answer can be used at all", "Something else"];
+
+/** Reasons are one key away: the first is chosen, arrows choose another, Enter skips. */
+function skipSheet(skip) {
+  const words = make("input", { type: "text", maxlength: 500, id: "skip-words" });
+  const choices = REASONS.map((reason, index) => make("label", "check",
+    make("input", { type: "radio", name: "skip-reason", value: reason, checked: index === 0 }), reason));
+  const form = make("form", { class: "stack", onsubmit: (event) => { event.preventDefault(); done(); }, onkeydown: guardText },
+    make("div", { role: "radiogroup", "aria-label": "Why" }, choices),
+    make("div", "f", make("label", { for: "skip-words" }, "In your own words, if you like"), words),
+    make("div", "acts end", make("button", { class: "btn go" }, "Skip this prompt", cap("↵"))));
+  const dialog = sheet("Skip, because…", form);
+  function guardText(event) { // Enter within a text field submits nothing; with Ctrl or the command key it does
+    if (event.key !== "Enter" || event.target !== words) return;
+    event.preventDefault();
+    if (event.ctrlKey || event.metaKey) done();
+  }
+  function done() {
+    const reason = new FormData(form).get("skip-reason");
+    dialog.close();
+    skip(words.value.trim() ? `${reason}: ${words.value.trim()}` : reason);
+  }
+  return { dialog, open: () => { form.reset(); dialog.showModal(); choices[0].firstChild.focus(); } };
+}
+
+const toggle = (dialog) => (dialog.open ? dialog.close() : dialog.showModal());
+
+Object.assign(window.Plumbline, { keys: { meant, cap, tool, sheet, keysSheet, guidelinesSheet, skipSheet, toggle } });
+})();

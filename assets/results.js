@@ -1,0 +1,41 @@
+/* What the judgments of a comparison say so far: a conclusion no stronger than its interval, and what could fool us. */
+(() => {
+"use strict";
+const { make, fill, say, interval, withInterval, percent, count } = window.Plumbline;
+
+/** Draws the card. `judged`: the length of the answers is said only then, because it would give the longer one away. */
+function results(element, found, { judged }) {
+  if (!found) return fill(element);
+  if (!found.judgments) return fill(element, heading(), say("", found.verdict));
+  fill(element, heading(), make("section", { class: "card verdict", "aria-label": "Verdict" },
+    make("div", "stack", conclusion(found), picture(found), basis(found)),
+    make("div", "stack", say(found.settled ? "ok" : "warn", found.verdict), effects(found, judged))));
+}
+
+const heading = () => make("div", "ct", make("h2", "", "What the judgments say so far"),
+  make("span", "mut small not-s", "Letters are shuffled for every prompt, so this gives nothing away."));
+
+const conclusion = ({ title, leader, wins }) => make("div", "row between", make("p", "big", title),
+  make("p", { class: "big num", title: `Share of judgments that ${leader} wins, with its 95 % interval` }, numbers(wins)));
+
+function numbers(wins) {
+  const [share, ...range] = withInterval(wins).split(" [");
+  return [share, " ", make("small", "", `[${range}`)];
+}
+
+function picture({ leader, other, wins }) {
+  const words = `${leader} wins ${withInterval(wins)} against ${other}; even is 50 %`;
+  return make("div", { role: "img", "aria-label": words }, interval({ ...wins, mid: 0.5 }),
+    make("div", { class: "ticks", "aria-hidden": "true" }, make("span", "", "0 %"), make("span", "", "even, 50 %"), make("span", "", "100 %")));
+}
+
+const basis = ({ judgments, people, prompts, ties }) => make("p", "num", "Of ",
+  make("b", "", `${count(judgments, "blind judgment")} by ${count(people, "person", "people")}`),
+  ` on ${count(prompts, "prompt")}; ties ${percent(ties)}, half a win each.`);
+
+const effects = ({ position, length }, judged) => make("dl", "eff small",
+  make("dt", "", "Position"), make("dd", "num", position),
+  make("dt", "", "Length"), make("dd", "num", judged ? length : "Shown once you have judged; before, it could give an answer away."));
+
+Object.assign(window.Plumbline, { results });
+})();

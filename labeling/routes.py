@@ -1,0 +1,224 @@
+"""The HTTP routes under the pages on which people judge: next items, judge, skip, history.
+
+Plain FastAPI instead of Gradio events, because a labeler waits for these and one costs 0.4 ms here, 5 ms there.
+
+Nothing that anchors leaves before the judgment is in: no version, model name, score, sampling or anybody else's answer.
+Response ids are made per assignment, so that not even the id of an answer can be recognised from another page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from labeling.assignment import Item, Queue
+from labeling.feedback import feedback_type
+from labeling.rendering import render
+from storage import judgments, projects
+from storage.database import Database
+from storage.errors import BadInput
+from storage.records import Judgment, Person, Project
+
+LETTERS = "ABCDEF"
+MOST_ITEMS = 100
+FASTEST_WORDS_PER_SECOND = 17.0  # about 1,000 a minute, twice what a fast reader skims
+TOO_FAST = "too_fast"
+NAMES_SEEN = "names_seen"
+
+PersonOf = Callable[[Request], Person]
+
+
+class JudgeBody(BaseModel):
+    """`key` is made in the browser and becomes the judgment's id, so sending it again changes nothing."""
+
+    key: UUID
+    assignment: str
+    verdict: dict[str, Any]
+    displayed: list[str]
+    focused_seconds: float = Field(ge=0, allow_inf_nan=False)
+    note: str = Field("", max_length=10_000)
+    notes: dict[str, str] = {}
+    supersedes: UUID | None = None
+
+
+class SkipBody(BaseModel):
+    assignment: str
+    reason: str = Field(max_length=1_000)
+
+
+def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRouter:
+    """`person_of` raises NotAllowed where nobody has said who they are."""
+    router = APIRouter(prefix="/api/label")
+
+    @router.get("/next")
+    def next_items(
+        request: Request, tab: str, project: str = "", count: int = Query(4, ge=1, le=MOST_ITEMS)
+    ) -> dict[str, Any]:
+        person = person_of(request)
+        chosen = _project(database, project)
+        if chosen is None:
+            return {"person": person.name, "project": None, "items": [], "progress": None, "projects": []}
+        items = queue.take(chosen, person.name, count, tab)
+        return {
+            "person": person.name,
+            "project": project_json(chosen),
+            "projects": [{"id": one.id, "name": one.name} for one in projects.list_all(database, "labeling")],
+            "items": [item_json(item) for item in items],
+            "progress": asdict(queue.progress(chosen, person.name)),
+        }
+
+    @router.post("/judge")
+    def judge(request: Request, body: JudgeBody) -> dict[str, Any]:
+        person = person_of(request)
+        item = queue.item(body.assignment)
+        project = projects.get(database, item.assignment.project_id)
+        stored = queue.judge(judgment_of(body, item, project, person))
+        return {"judgment": UUID(stored.id), "names": _names(item) if project.purpose == "comparison" else {}}
+
+    @router.post("/skip")
+    def skip(request: Request, body: SkipBody) -> dict[str, Any]:
+        queue.skip(body.assignment, person_of(request).name, body.reason)
+        return {"skipped": body.assignment}
+
+    @router.get("/history")
+    def history(request: Request, project: str) -> dict[str, Any]:
+        person = person_of(request)
+        recent = judgments.recent(database, project, person.name, limit=10)
+        return {"judged": [judged_json(one, queue.item(one.assignment_id)) for one in recent if one.assignment_id]}
+
+    return router
+
+
+# ---- from the browser -----------------------------------------------------------------------------------------------
+
+
+def judgment_of(body: JudgeBody, item: Item, project: Project, person: Person) -> Judgment:
+    """What the browser sent, in our own ids. Raises BadInput where it does not fit what was shown."""
+    _check_displayed(body.displayed, item)
+    asked = feedback_type(project.feedback_type)
+    verdict = _with_own_ids(body.verdict, item)
+    displayed = item.assignment.displayed_order
+    return Judgment(
+        id=body.key.hex,
+        prompt_id=item.prompt.id,
+        labeler=person.name,
+        feedback_type=asked.name,
+        verdicts=asked.verdicts(verdict, displayed),
+        displayed_order=displayed,
+        project_id=project.id,
+        assignment_id=item.assignment.id,
+        guideline_version=project.guideline_version,
+        focused_seconds=body.focused_seconds,
+        note=_note(body, item),
+        flags=(*asked.flags(verdict), *_flags(body, item, project)),
+        supersedes=body.supersedes.hex if body.supersedes else None,
+    )
+
+
+def _project(database: Database, project_id: str) -> Project | None:
+    """The project asked for; without one, the newest; None where there is none at all."""
+    if project_id:
+        return projects.get(database, project_id)
+    labeling = projects.list_all(database, "labeling")
+    return labeling[-1] if labeling else None
+
+
+def _check_displayed(displayed: Sequence[str], item: Item) -> None:
+    if list(displayed) != [opaque_id(item, response) for response in item.assignment.displayed_order]:
+        raise BadInput("The answers were not shown in the order that is stored for this item. Reload the page.")
+
+
+def _with_own_ids(verdict: Mapping[str, Any], item: Item) -> dict[str, Any]:
+    """The payload with response ids for opaque ones; what it does not know stays, for the feedback type to refuse."""
+    own = {opaque_id(item, response): response for response in item.assignment.displayed_order}
+
+    def translate(value: Any) -> Any:
+        return {own.get(key, key): answer for key, answer in value.items()} if isinstance(value, dict) else value
+
+    return {field: translate(value) for field, value in verdict.items()}
+
+
+def _flags(body: JudgeBody, item: Item, project: Project) -> tuple[str, ...]:
+    """What the lead should know about this judgment; nothing is refused for it."""
+    if body.supersedes:
+        return (NAMES_SEEN,) if project.purpose == "comparison" else ()
+    words = sum(len(response.text.split()) for response in item.responses)
+    return (TOO_FAST,) if words > FASTEST_WORDS_PER_SECOND * body.focused_seconds else ()
+
+
+def _note(body: JudgeBody, item: Item) -> str | None:
+    """The note on the whole and those on single cards ("B: wrong dose"), parted by blank lines; None where empty."""
+    cards = [
+        f"{letter}: {text.strip()}"
+        for letter, response in zip(LETTERS, item.assignment.displayed_order, strict=False)
+        if (text := body.notes.get(opaque_id(item, response), "")).strip()
+    ]
+    whole = [body.note.strip()] if body.note.strip() else []
+    return "\n\n".join([*whole, *cards]) or None
+
+
+# ---- to the browser -------------------------------------------------------------------------------------------------
+
+
+def opaque_id(item: Item, response_id: str) -> str:
+    return hashlib.sha256(f"{item.assignment.id}:{response_id}".encode()).hexdigest()[:16]
+
+
+def project_json(project: Project) -> dict[str, Any]:
+    return {
+        "id": project.id,
+        "name": project.name,
+        "instruction": project.instruction,
+        "guidelines_html": render(project.guidelines),
+        "guideline_version": project.guideline_version,
+        "feedback_type": project.feedback_type,
+    }
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    """A blind item: texts and nothing else."""
+    messages = [{"role": one.role, "html": render(one.content)} for one in item.prompt.messages]
+    responses = [{"id": opaque_id(item, one.id), "html": render(one.text), "text": one.text} for one in item.responses]
+    return {"assignment": item.assignment.id, "prompt": {"messages": messages}, "responses": responses}
+
+
+def judged_json(judgment: Judgment, item: Item) -> dict[str, Any]:
+    """A judgment as the browser sent it, to be reopened and changed."""
+    payload = feedback_type(judgment.feedback_type).payload(judgment.verdicts, judgment.displayed_order)
+    note, notes = _notes(judgment.note or "", item)
+    return {
+        "key": str(UUID(judgment.id)),
+        "item": item_json(item),
+        "verdict": _with_opaque_ids(payload, item),
+        "note": note,
+        "notes": notes,
+        "focused_seconds": judgment.focused_seconds,
+        "judged_at": judgment.judged_at.isoformat(),
+    }
+
+
+def _with_opaque_ids(payload: Mapping[str, Any], item: Item) -> dict[str, Any]:
+    return {
+        field: {opaque_id(item, key): answer for key, answer in value.items()} if isinstance(value, dict) else value
+        for field, value in payload.items()
+    }
+
+
+def _notes(text: str, item: Item) -> tuple[str, dict[str, str]]:
+    """The way back from `_note`."""
+    whole, *cards = re.split(r"(?:^|\n\n)(?=[A-F]: )", text)
+    by_letter = {card[0]: card[3:] for card in cards}
+    ids = [opaque_id(item, response) for response in item.assignment.displayed_order]
+    return whole, {one: by_letter[letter] for letter, one in zip(LETTERS, ids, strict=False) if letter in by_letter}
+
+
+def _names(item: Item) -> dict[str, str]:
+    """Who wrote what, once the judgment is in."""
+    return {opaque_id(item, one.id): one.version_id or one.author for one in item.responses}

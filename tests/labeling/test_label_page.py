@@ -1,0 +1,320 @@
+"""The label page in a real Chromium: by keyboard, by mouse, offline, and with answers that attack it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from storage import assignments, judgments
+from storage.database import Database
+from storage.records import Judgment, Ranking, Rating
+from tests import chromium
+from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_app, new_queue, serving
+
+pytestmark = pytest.mark.browser
+FOUR = [["first\nline", "second", "third", "fourth"]] * 30
+ATTACK = """text before
+<img src=x onerror="(window.fired=window.fired||[]).push('img')">
+<script>(window.fired=window.fired||[]).push('script')</script>
+<a id="click-me" href="javascript:(window.fired=window.fired||[]).push('html link')">html link</a>
+[markdown link](javascript:window.fired=['markdown'])
+<svg onload="(window.fired=window.fired||[]).push('svg')"></svg>
+<iframe srcdoc="<script>(parent.fired=parent.fired||[]).push('srcdoc')</script>"></iframe>
+<math><mtext><table><style><img src=x onerror="window.fired=['mutation']"></style></table></mtext></math>
+<form action="https://evil.example/x"><button>f</button></form>
+<img src="https://evil.example/track.png">
+![image](https://evil.example/md.png)
+<style>body{background:url(https://evil.example/css.png)}</style>
+${window.fired=['template']} {{window.fired}}
+text after"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    database = Database.open(tmp_path_factory.mktemp("label") / "plumbline.duckdb")
+    add_versions(database, "base", "v1")
+    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow"):
+        add_project(database, name, "ranking", FOUR)
+    add_project(database, "thumbs", "thumbs", FOUR)
+    add_project(database, "attack", "ranking", [[ATTACK, f"{ATTACK} again"]])
+    add_project(database, "empty", "ranking", [])
+    add_comparison(database, 8)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def address(database: Database) -> Iterator[str]:
+    with serving(judging_app(database, new_queue(database))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, address: str) -> Iterator[Page]:
+    """Fails the test for an error on the page, and for a request to anywhere else."""
+    problems: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on("request", lambda request: problems.append(request.url) if not _ours(request.url, address) else None)
+    yield page
+    assert problems == []
+
+
+def _ours(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+def opened(page: Page, project: str) -> Page:
+    page.goto(f"/label/?project={project}")
+    page.wait_for_selector(".ls.ready", timeout=20_000)
+    return page
+
+
+def item(page: Page) -> str:
+    return page.locator(".ls").get_attribute("data-item") or ""
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def submitted(page: Page, *keys: str) -> str:
+    """Presses the keys, then Enter; returns the item that was judged, once the next one is there."""
+    before = item(page)
+    press(page, *keys, "Enter")
+    changed(page, before)
+    return before
+
+
+def changed(page: Page, before: str) -> None:
+    """Waits until another item is on the screen; before that, keys are ignored."""
+    page.wait_for_function("before => document.querySelector('.ls').dataset.item !== before", arg=before)
+
+
+def saved(page: Page) -> None:
+    expect(page.locator(".save")).to_have_attribute("data-s", "saved")
+
+
+def about(database: Database, assignment: str) -> list[Judgment]:
+    return [one for one in judgments.list_all(database) if one.assignment_id == assignment]
+
+
+def test_four_digits_and_enter_rank_four_answers(page: Page, database: Database) -> None:
+    opened(page, "keys")
+    judged = submitted(page, "2", "1", "1", "4")
+    saved(page)
+    (judgment,) = about(database, judged)
+    a, b, c, d = judgment.displayed_order
+    assert judgment.verdicts == (Ranking(((b, c), (a,), (d,))),)
+    assert judgment.displayed_order == assignments.get(database, judged).displayed_order
+
+
+def test_a_letter_focuses_its_card_zero_clears_and_submit_names_what_is_left_out(
+    page: Page, database: Database
+) -> None:
+    opened(page, "keys")
+    expect(page.locator(".submit")).to_have_text("Rank at least two↵")
+    press(page, "c", "1", "a", "2", "c", "0", "b", "1")
+    expect(page.locator(".submit")).to_have_text("Submit, 2 unranked↵")
+    judged = submitted(page)
+    saved(page)
+    (judgment,) = about(database, judged)
+    a, b, *_ = judgment.displayed_order
+    assert judgment.verdicts == (Ranking(((b,), (a,))),)
+
+
+def test_submitting_too_little_stays_and_says_what_is_missing(page: Page) -> None:
+    opened(page, "keys")
+    here = item(page)
+    press(page, "3", "Enter", "Backspace")
+    expect(page.locator(".ls > .sr[role=status]")).to_have_text("Not yet: rank one more.")
+    assert item(page) == here
+
+
+def test_keys_in_a_note_are_text_and_ctrl_enter_submits(page: Page, database: Database) -> None:
+    opened(page, "keys")
+    press(page, "1", "2")
+    press(page, "n")
+    page.keyboard.type("12 sgz")
+    press(page, "Enter")
+    page.keyboard.type("abc")
+    here = item(page)
+    press(page, "Control+Enter")
+    changed(page, here)
+    saved(page)
+    (judgment,) = about(database, here)
+    assert judgment.note == "C: 12 sgz\nabc"
+
+
+def test_keys_with_ctrl_or_altgr_mean_nothing_and_single_keys_can_be_switched_off(page: Page) -> None:
+    opened(page, "keys")
+    press(page, "Control+1", "Alt+2")
+    page.evaluate(
+        "document.dispatchEvent(new KeyboardEvent('keydown', {key: '3', modifierAltGraph: true, bubbles: true}))"
+    )
+    expect(page.locator(".chip")).to_have_count(4)
+    expect(page.locator(".pool .chip")).to_have_count(4)
+    press(page, "?")
+    page.get_by_label("Single keys are on").uncheck()
+    press(page, "Escape", "1")
+    expect(page.locator(".pool .chip")).to_have_count(4)
+
+
+def test_up_and_down_are_thumbs(page: Page, database: Database) -> None:
+    opened(page, "thumbs")
+    press(page, "ArrowUp", "ArrowDown", "d", "ArrowUp", "d", "0")
+    expect(page.locator(".tray")).to_have_text("1 good, 1 bad, 2 to rate")
+    judged = submitted(page)
+    saved(page)
+    (judgment,) = about(database, judged)
+    a, b, *_ = judgment.displayed_order
+    assert judgment.verdicts == (Rating(a, True), Rating(b, False))
+
+
+def test_the_mouse_ranks_drags_and_skips(page: Page, database: Database) -> None:
+    opened(page, "mouse")
+    page.get_by_role("radiogroup", name="Rank for answer A").get_by_role("radio", name="Rank 2").click()
+    page.locator(".answer .let").nth(1).drag_to(page.locator('[data-slot="1"]'))
+    expect(page.locator('[data-slot="1"] .chip')).to_have_text("B")
+    page.locator('[data-slot="1"] .chip').drag_to(page.locator('[data-slot="3"]'))
+    expect(page.locator('[data-slot="3"] .chip')).to_have_text("B")
+    here = item(page)
+    page.get_by_role("button", name="Submit").click()
+    changed(page, here)
+    skipped = item(page)
+    page.get_by_role("button", name="Skip").click()
+    press(page, "ArrowDown", "Enter")
+    changed(page, skipped)
+    saved(page)
+    assert len(about(database, here)) == 1
+    stored = assignments.get(database, skipped)
+    assert (stored.state, stored.skip_reason) == ("skipped", "The prompt makes no sense")
+
+
+def test_a_judgment_can_be_reopened_and_the_change_supersedes_it(page: Page, database: Database) -> None:
+    opened(page, "back")
+    judged = submitted(page, "1", "2", "3", "4")
+    waiting = item(page)
+    press(page, "z")
+    changed(page, waiting)
+    expect(page.locator(".reopened")).to_be_visible()
+    assert item(page) == judged
+    press(page, "a", "4", "d", "1")
+    assert submitted(page) == judged
+    assert item(page) == waiting  # back to where one was
+    saved(page)
+    old, new = about(database, judged)
+    assert new.supersedes == old.id
+    a, b, c, d = new.displayed_order
+    assert new.verdicts == (Ranking(((d,), (b,), (c,), (a,))),)
+    assert judgments.recent(database, "back", "maria") == [new]
+
+
+def test_judgments_from_before_a_reload_can_be_reopened(page: Page, database: Database) -> None:
+    opened(page, "reload")
+    judged = submitted(page, "1", "1")
+    saved(page)
+    press(page, "3")  # a draft
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    expect(page.locator('[data-slot="3"] .chip')).to_have_text("A")
+    expect(page.get_by_role("button", name="Back")).to_be_enabled()
+    here = item(page)
+    press(page, "z")
+    changed(page, here)
+    assert item(page) == judged
+    expect(page.locator('[data-slot="1"] .chip')).to_have_count(2)
+
+
+def test_offline_judgments_are_kept_over_a_reload_and_counted_once(
+    page: Page, context: BrowserContext, database: Database
+) -> None:
+    opened(page, "offline")
+    context.route("**/api/label/judge", lambda route: route.abort())
+    judged = [submitted(page, "1", "2"), submitted(page, "2", "1")]
+    expect(page.locator(".save")).to_have_attribute("data-s", "offline")
+    expect(page.locator(".save")).to_have_text("Kept here, offline: 2 judgments to send")
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    assert item(page) not in judged
+    assert about(database, judged[0]) == []
+    context.unroute("**/api/label/judge")
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    saved(page)
+    assert [len(about(database, one)) for one in judged] == [1, 1]
+
+
+def test_an_answer_lost_on_the_way_back_does_not_count_twice(
+    page: Page, context: BrowserContext, database: Database
+) -> None:
+    opened(page, "offline")
+    lost: list[str] = []
+
+    def lose_first(route) -> None:  # type: ignore[no-untyped-def]
+        response = route.fetch()
+        if lost:
+            route.fulfill(response=response)
+        else:
+            lost.append(route.request.url)
+            route.abort()
+
+    context.route("**/api/label/judge", lose_first)
+    judged = submitted(page, "1", "2")
+    expect(page.locator(".save")).to_have_attribute("data-s", "offline")
+    saved(page)
+    assert len(about(database, judged)) == 1
+
+
+def test_answers_cannot_run_scripts_or_fetch_anything(page: Page) -> None:
+    opened(page, "attack")
+    expect(page.locator(".answer").first).to_contain_text("text after")
+    for link in page.locator(".answer a").all():
+        assert (link.get_attribute("href") or "https://").startswith("https://")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.fired") is None
+    assert page.locator(".answer :is(img, script, iframe, svg:not(.i), form, style)").count() == 0
+
+
+def test_nothing_that_anchors_is_on_the_page(page: Page) -> None:
+    bodies: list[str] = []
+    page.on("response", lambda response: bodies.append(response.text()) if "/api/label" in response.url else None)
+    opened(page, "blind")
+    assert bodies
+    for word in ("base", "version_id", "temperature", "author", "seed"):
+        assert not any(f'"{word}"' in body for body in bodies)
+    assert "base" not in page.locator(".ls").inner_text()
+
+
+def test_an_empty_project_says_so(page: Page) -> None:
+    opened(page, "empty")
+    expect(page.locator(".state")).to_contain_text("There are no prompts yet.")
+    expect(page.locator(".submit")).to_be_hidden()
+
+
+def test_on_a_phone_it_is_a_stack_without_sideways_scrolling(browser: Browser, address: str) -> None:
+    context = browser.new_context(base_url=address, viewport={"width": 390, "height": 844}, has_touch=True)
+    page = opened(context.new_page(), "narrow")
+    boxes = [card.bounding_box() for card in page.locator(".answer").all()]
+    assert len({box["x"] for box in boxes if box}) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("radiogroup", name="Rank for answer A").get_by_role("radio", name="Rank 1").tap()
+    expect(page.locator('[data-slot="1"] .chip')).to_have_text("A")
+    context.close()

@@ -1,0 +1,196 @@
+"""The routes under the label and compare pages, without a browser."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from labeling.routes import TOO_FAST
+from storage import assignments, judgments
+from storage.database import Database
+from storage.records import Ranking
+from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_api, new_queue
+
+THREE = [["one", "two", "three"]] * 6
+
+
+@pytest.fixture
+def client(database: Database) -> TestClient:
+    add_versions(database, "base", "v1")
+    add_project(database, "rank", "ranking", THREE)
+    return TestClient(judging_api(database, new_queue(database)))
+
+
+def taken(client: TestClient, count: int = 1, project: str = "rank", **asking: Any) -> list[dict[str, Any]]:
+    answer = client.get("/api/label/next", params={"project": project, "count": count, "tab": "tab"}, **asking)
+    assert answer.status_code == 200
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def judgment(item: dict[str, Any], *ranks: int, **fields: Any) -> dict[str, Any]:
+    ids = [response["id"] for response in item["responses"]]
+    verdict = {"ranks": dict(zip(ids, ranks, strict=False))}
+    given = {"key": str(uuid4()), "assignment": item["assignment"], "displayed": ids, "focused_seconds": 20.0}
+    return {**given, "verdict": verdict, **fields}
+
+
+def test_an_item_holds_texts_and_nothing_that_anchors(client: TestClient) -> None:
+    (item,) = taken(client)
+    assert set(item) == {"assignment", "prompt", "responses"}
+    assert set(item["prompt"]) == {"messages"}
+    assert all(set(response) == {"id", "html", "text"} for response in item["responses"])
+    assert {response["text"] for response in item["responses"]} == {"one", "two", "three"}
+
+
+def test_response_ids_are_of_this_assignment_only(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    stored = assignments.get(database, item["assignment"]).displayed_order
+    assert not set(stored) & {response["id"] for response in item["responses"]}
+
+
+def test_a_judgment_is_stored_with_its_displayed_order(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    sent = judgment(item, 2, 1)
+    assert client.post("/api/label/judge", json=sent).json() == {"judgment": sent["key"], "names": {}}
+    (stored,) = judgments.list_all(database)
+    a, b, _ = stored.displayed_order
+    assert stored.id == UUID(sent["key"]).hex
+    assert stored.verdicts == (Ranking(((b,), (a,))),)
+    assert stored.displayed_order == assignments.get(database, item["assignment"]).displayed_order
+    assert (stored.labeler, stored.guideline_version, stored.flags) == ("maria", 1, ())
+
+
+def test_the_same_key_again_is_the_same_judgment(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    sent = judgment(item, 1, 2, 3)
+    answers = [client.post("/api/label/judge", json=sent).json() for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert len(judgments.list_all(database)) == 1
+
+
+def test_what_the_history_gives_back_can_be_sent_again_as_a_change(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    last = item["responses"][2]["id"]
+    first = judgment(item, 1, 1, 2, note="on the whole", notes={last: "C has\n\ntwo paragraphs"})
+    client.post("/api/label/judge", json=first)
+    (judged,) = client.get("/api/label/history", params={"project": "rank"}).json()["judged"]
+    assert judged["item"] == item
+    assert (judged["key"], judged["verdict"]) == (first["key"], first["verdict"])
+    assert (judged["note"], judged["notes"]) == ("on the whole", first["notes"])
+    change = {**first, "key": str(uuid4()), "verdict": judged["verdict"], "supersedes": judged["key"]}
+    assert client.post("/api/label/judge", json=change).status_code == 200
+    assert [one.supersedes for one in judgments.standing(database)] == [UUID(first["key"]).hex]
+
+
+def test_a_vote_faster_than_reading_is_flagged_not_refused(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    assert client.post("/api/label/judge", json=judgment(item, 1, 2, focused_seconds=0.1)).status_code == 200
+    assert judgments.list_all(database)[0].flags == (TOO_FAST,)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"displayed": ["x"]}, "not shown in the order"),
+        ({"verdict": {"ranks": {"stranger": 1}}}, "was not shown"),
+        ({"verdict": {}}, "needs ranks"),
+        ({"assignment": "unknown"}, "not known here"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(
+    client: TestClient, database: Database, broken: dict[str, Any], said: str
+) -> None:
+    (item,) = taken(client)
+    answer = client.post("/api/label/judge", json={**judgment(item, 1, 2), **broken})
+    assert answer.status_code in (400, 404)
+    assert said in answer.json()["error"]
+    assert judgments.list_all(database) == []
+
+
+def test_nobody_can_judge_or_skip_the_item_of_somebody_else(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    client.cookies.set("person", "otto")
+    assert client.post("/api/label/judge", json=judgment(item, 1, 2)).status_code == 403
+    skip = {"assignment": item["assignment"], "reason": "mine now"}
+    assert client.post("/api/label/skip", json=skip).status_code == 403
+    assert judgments.list_all(database) == []
+
+
+def test_a_skipped_prompt_does_not_come_back_and_skipping_twice_is_harmless(client: TestClient) -> None:
+    (item,) = taken(client)
+    for _ in range(2):
+        assert (
+            client.post("/api/label/skip", json={"assignment": item["assignment"], "reason": "odd"}).status_code == 200
+        )
+    rest = taken(client, count=10)
+    assert len(rest) == 5
+    assert item["assignment"] not in {one["assignment"] for one in rest}
+
+
+def test_progress_counts_mine_and_the_teams(client: TestClient) -> None:
+    (item,) = taken(client)
+    client.post("/api/label/judge", json=judgment(item, 1, 2))
+    progress = client.get("/api/label/next", params={"project": "rank", "tab": "tab", "count": 1}).json()["progress"]
+    assert (progress["mine"], progress["team"], progress["total"]) == (1, 1, 6)
+
+
+def test_without_a_project_the_page_is_told_so(database: Database) -> None:
+    client = TestClient(judging_api(database, new_queue(database)))
+    answer = client.get("/api/label/next", params={"tab": "tab"}).json()
+    assert (answer["project"], answer["items"]) == (None, [])
+
+
+# ---- compare --------------------------------------------------------------------------------------------------------
+
+
+def choice(item: dict[str, Any], better: str | None, **fields: Any) -> dict[str, Any]:
+    """A pairwise choice for the answer with this text, or a tie."""
+    texts = [response["text"] for response in item["responses"]]
+    strength = 0 if better is None else (-2 if better in texts[0] else 2)
+    return {**judgment(item), "verdict": {"choice": strength}, **fields}
+
+
+def test_names_come_with_the_answer_to_the_judgment_and_not_before(client: TestClient, database: Database) -> None:
+    project = add_comparison(database, 3)
+    (item,) = taken(client, project=project.id)
+    answer = client.post("/api/label/judge", json=choice(item, "good")).json()
+    texts = {response["id"]: response["text"] for response in item["responses"]}
+    assert {answer["names"][one]: text for one, text in texts.items()} == {
+        "v1": "Something good.",
+        "base": "Something bad and long.",
+    }
+
+
+def test_the_results_say_who_won_whatever_the_letters(client: TestClient, database: Database) -> None:
+    project = add_comparison(database, 12)
+    started = client.post("/api/compare/start", json={"versions": ["v1", "base"]}).json()
+    assert started == {"project": project.id}
+    for person in ("maria", "otto"):
+        client.cookies.set("person", person)
+        for item in taken(client, count=12, project=project.id):
+            client.post("/api/label/judge", json=choice(item, "good"))
+    found = client.get("/api/compare/results", params={"project": project.id, "first": "v1"}).json()
+    assert (found["title"], found["judgments"], found["people"], found["prompts"]) == ("v1 beats base", 24, 2, 12)
+    assert found["wins"]["value"] == 1 and 0.7 < found["wins"]["low"] < 0.8  # Wilson for 12 prompts: 0.758
+    assert found["length"] == "v1 is 2 words shorter."
+
+
+def test_a_judgment_changed_after_the_names_counts_as_it_was_blind(client: TestClient, database: Database) -> None:
+    project = add_comparison(database, 3)
+    (item,) = taken(client, project=project.id)
+    first = choice(item, "good")
+    client.post("/api/label/judge", json=first)
+    client.post("/api/label/judge", json=choice(item, "bad", supersedes=first["key"]))
+    found = client.get("/api/compare/results", params={"project": project.id}).json()
+    assert (found["leader"], found["judgments"]) == ("v1", 1)
+
+
+def test_versions_are_listed_newest_first_and_one_cannot_meet_itself(client: TestClient) -> None:
+    assert [one["id"] for one in client.get("/api/compare/versions").json()["versions"]] == ["v1", "base"]
+    answer = client.post("/api/compare/start", json={"versions": ["v1", "v1"]})
+    assert answer.status_code == 400
+    assert "Choose two versions" in answer.json()["error"]
