@@ -1,0 +1,1 @@
+"""What models learn: datasets, methods, runs, versions. Imports storage and labeling.engines."""

@@ -1,0 +1,1 @@
+"""Who runs a run: this machine, or a cluster."""

@@ -1,0 +1,55 @@
+"""Supervised fine-tuning, through TRL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from alignment.methods.base import LoraMethod, Parent, Report
+from storage.records import DatasetType
+
+
+class SFT(LoraMethod):
+    """Learn from examples: this is what the answer should have been.
+
+    The model learns to write the answers that people wrote or rewrote, word by word; the prompt itself is not learned.
+    Use it first when the model does not yet answer in the form you want at all: comparisons can only choose among
+    answers that it already gives.
+    """
+
+    name: ClassVar[str] = "sft"
+    title: ClassVar[str] = "SFT"
+    reads: ClassVar[DatasetType] = "prompt_completion"
+    needs: ClassVar[int] = 8
+    rows_are: ClassVar[str] = "examples"
+
+    epochs: int = Field(
+        3, ge=1, le=20, title="Passes over the data",
+        description="How often each example is seen. More than three on few examples learns them by heart.",
+    )  # fmt: skip
+    batch_size: int = Field(
+        4, ge=1, le=256, title="Examples per batch",
+        description="Examples read together. Smaller batches take more steps and less memory.",
+    )  # fmt: skip
+
+    def train(
+        self, rows: Sequence[Mapping[str, Any]], parent: Parent, folder: Path, report: Report
+    ) -> Mapping[str, float]:
+        from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, unused-ignore]
+
+        from alignment.methods import trl_training
+
+        config = SFTConfig(**trl_training.arguments(self, len(rows), folder), completion_only_loss=True)
+        return trl_training.fit(SFTTrainer, config, self, rows, parent, folder, report)
+
+    def verdict(self, final: Mapping[str, float]) -> str:
+        first, last = final.get("first_loss", 0.0), final.get("loss", 0.0)
+        if last > 0.97 * first:
+            return (
+                f"the model learned next to nothing: its loss went from {first:.2f} to {last:.2f}. "
+                "Raise the learning rate or add a pass over the data."
+            )
+        return f"its loss on the examples fell from {first:.2f} to {last:.2f}."

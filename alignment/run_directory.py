@@ -1,0 +1,156 @@
+"""What lies in the directory of a run, who writes it, and what can be told from it.
+
+    runs/<run id>/
+      run.json           method, settings, parent, snapshot, package versions       by the app, before the run starts
+      snapshot.parquet   the rows to learn from                                     by the app
+      log.txt            everything the run printed                                 created by the launcher
+      lock               held (flock) by the run while it lives; holds its pid      by the run, and so are the rest
+      metrics.jsonl      one line per logged step
+      samples.jsonl      fixed held-out prompts answered as training goes
+      checkpoints/       to resume from
+      model/             the result
+      outcome.json       written last: succeeded, failed or stopped
+
+The directory is the truth about a run, because it outlives the browser tab, the app and the run itself. So `state_of`
+needs nothing but the directory: whoever asks, now or after a restart, gets the same answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from storage.errors import AppError, RunFailed
+
+DirectoryState = Literal["prepared", "starting", "training", "ended", "killed", "missing"]
+OutcomeState = Literal["succeeded", "failed", "stopped"]
+
+RUN, SNAPSHOT, LOG, LOCK, OUTCOME = "run.json", "snapshot.parquet", "log.txt", "lock", "outcome.json"
+METRICS, SAMPLES, CHECKPOINTS, MODEL = "metrics.jsonl", "samples.jsonl", "checkpoints", "model"
+
+STARTING_SECONDS = 60.0  # a launched process that has not taken its lock by then never will
+KILLED = (
+    "The run was ended from outside before it could say why: the machine restarted, ran out of memory, or someone "
+    "ended the process. Its last words are in the log. Start it again; nothing of it is served."
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, in a sentence for the person at the screen and in numbers."""
+
+    state: OutcomeState
+    message: str
+    steps: int
+    seconds: float
+    final: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_mb: int = 0
+    fingerprint: str = ""
+
+
+class Locked(AppError):
+    """Another process is training in this directory."""
+
+    status = 409
+
+
+def state_of(directory: Path, now: float | None = None) -> DirectoryState:
+    """Where the run is. The lock is looked at before the outcome, because a run writes the outcome first."""
+    if not (directory / RUN).exists():
+        return "missing"
+    if lock_is_held(directory):
+        return "training"
+    if (directory / OUTCOME).exists():
+        return "ended"
+    if read_pid(directory) is not None:
+        return "killed"
+    return _before_the_lock(directory, time.time() if now is None else now)
+
+
+def _before_the_lock(directory: Path, now: float) -> DirectoryState:
+    try:
+        launched = (directory / LOG).stat().st_mtime
+    except FileNotFoundError:
+        return "prepared"
+    return "starting" if now - launched < STARTING_SECONDS else "killed"
+
+
+@contextmanager
+def lock(directory: Path, patience: float = 5.0) -> Iterator[None]:
+    """Hold the directory while training. Raises Locked where another process does.
+
+    Patient, because whoever asks for the state holds the lock for an instant too.
+    """
+    with (directory / LOCK).open("a+") as file:
+        _take(file.fileno(), directory, time.monotonic() + patience)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _take(handle: int, directory: Path, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Locked(f"{directory} is being trained by process {read_pid(directory)}.") from None
+            time.sleep(0.05)
+
+
+def lock_is_held(directory: Path) -> bool:
+    try:
+        with (directory / LOCK).open() as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def read_pid(directory: Path) -> int | None:
+    """The process that holds the lock, or last held it."""
+    try:
+        text = (directory / LOCK).read_text().strip()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """What run.json says. Raises RunFailed."""
+    try:
+        described: dict[str, Any] = json.loads((directory / RUN).read_text())
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise RunFailed(f"{directory / RUN} cannot be read ({error}). Start a new run.") from error
+    return described
+
+
+def write_outcome(directory: Path, outcome: Outcome) -> None:
+    """All or nothing; its existence means that the run is over."""
+    write_json(directory / OUTCOME, asdict(outcome))
+
+
+def read_outcome(directory: Path) -> Outcome | None:
+    try:
+        return Outcome(**json.loads((directory / OUTCOME).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,236 @@
+/* The models page: how each version came to be, what is behind it, and whether a server answers as it. */
+(() => {
+"use strict";
+const { make, svgEl, fill, icon, button, state, say, interval, withInterval, count, when, api, every } = window.Plumbline;
+
+const WORDS = { served: ["run", "Served"], starting: ["wait", "Starting"], stored: ["", "Stored"], problem: ["bad", "Problem"] };
+const stateOf = (version) => state(...(WORDS[version.state] ?? ["", version.state]));
+const madeBy = (version) => (!version.parent ? "Base model" : version.method ? `${version.method} on ${version.parent}` : `From ${version.parent}`);
+
+window.Plumbline.models = async (root) => {
+  root.classList.add("page");
+  const page = new ModelsPage(root);
+  await page.refresh();
+  root.dataset.ready = "yes";
+  // a version that is being loaded, or restarted after a problem, changes without anybody's doing
+  every(2, root, () => page.versions.some((version) => version.state === "starting" || version.state === "problem") && page.refresh());
+  document.addEventListener("visibilitychange", () => !document.hidden && page.refresh());
+  window.addEventListener("popstate", () => page.refresh());
+};
+
+class ModelsPage {
+  constructor(root) {
+    Object.assign(this, { root, versions: [], drawn: "" });
+    this.notice = make("div", "notice");
+    this.body = make("div", "stack");
+    this.dialog = addDialog(() => this.refresh());
+    this.lede = make("p", "lede");
+    fill(root, make("div", "head", make("div", "", make("h1", "", "Models"), this.lede),
+      make("div", "acts", button("plus", "Add a base model", () => this.dialog.showModal()))), this.notice, this.body, this.dialog);
+  }
+
+  async refresh() {
+    try {
+      this.versions = (await api("/api/models")).versions;
+      fill(this.notice);
+      this.draw();
+    } catch (error) {
+      fill(this.notice, say("bad", error.message));
+    }
+  }
+
+  draw() {
+    const asked = new URLSearchParams(location.search).get("version");
+    const chosen = this.versions.find((version) => version.id === asked) ?? this.versions[0];
+    const drawn = JSON.stringify([this.versions, chosen?.id]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    const focused = document.activeElement?.dataset?.focus;
+    this.lede.textContent = conclusion(this.versions);
+    if (!chosen) fill(this.body, empty());
+    else fill(this.body, make("div", "mods", make("div", "stack", family(this.versions, chosen, (id) => this.choose(id)), this.table(chosen)), this.detail(chosen)));
+    if (focused) this.body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  choose(id) {
+    history.pushState(null, "", `${location.pathname}?version=${encodeURIComponent(id)}`);
+    this.draw();
+  }
+
+  table(chosen) {
+    const head = make("tr", "", make("th", "", "Version"), make("th", "", "Made by"), make("th", "n", "Judgments behind it"),
+      make("th", "", "Beats its parent"), make("th", "", "State"), make("th", "", make("span", "sr", "Action")));
+    return make("section", { class: "card", "aria-label": "Versions" },
+      make("div", "ct", make("h2", "", "Versions"), make("span", "mut small", "Win rates are blind and against the parent.")),
+      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of versions" },
+        make("table", "tpad", make("thead", "", head), make("tbody", "", this.versions.map((version) => this.row(version, version === chosen))))));
+  }
+
+  row(version, isChosen) {
+    const pick = (event) => { event.preventDefault(); this.choose(version.id); };
+    return make("tr", { class: isChosen && "selrow", "aria-current": isChosen && "true" },
+      make("td", "", make("a", { class: "b", href: `/models?version=${encodeURIComponent(version.id)}`, "data-focus": `row-${version.id}`, onclick: pick }, version.id)),
+      make("td", "", madeBy(version)),
+      version.snapshot ? make("td", "n", version.snapshot.judgments.toLocaleString("en")) : make("td", "n mut", "none"),
+      make("td", version.wins ? "num" : "num mut", version.wins ? withInterval(version.wins) : version.parent ? "not compared yet" : ""),
+      make("td", "", stateOf(version)),
+      make("td", "n tight", this.loadButton(version, "row")));
+  }
+
+  loadButton(version, where) {
+    const [name, action, word] = version.served ? ["power", "unload", "Unload"] : ["play", "load", "Load"];
+    const one = button(where === "row" ? null : name, word, () => this.serve(version, action, one), "btn sm");
+    one.setAttribute("aria-label", `${word} ${version.id}`);
+    one.dataset.focus = `${where}-serve-${version.id}`;
+    return one;
+  }
+
+  async serve(version, action, one) {
+    one.disabled = true;
+    try {
+      await api(`/api/models/${encodeURIComponent(version.id)}/${action}`, { method: "POST" });
+      await this.refresh();
+      this.body.querySelector(`[data-focus="${CSS.escape(one.dataset.focus)}"]`)?.focus();
+    } catch (error) {
+      one.disabled = false;
+      fill(this.notice, say("bad", error.message));
+    }
+  }
+
+  detail(version) {
+    const base = version.adapter ? `adapter on ${version.base}` : `whole weights, ${version.base}`;
+    return make("aside", { class: "card", "aria-label": `Version ${version.id}` },
+      make("div", "row between", make("h2", "big", version.id), stateOf(version)),
+      version.state === "problem" ? make("div", "gap", say("bad", version.sentence)) : make("p", "ink2 gap", version.sentence),
+      version.note && make("p", "ink2 gap", version.note),
+      make("div", "row", this.loadButton(version, "card"), version.parent && make("a", { class: "btn sm", href: "/compare" }, "Compare blind")),
+      make("hr"), make("h3", "gap", "Where it comes from"), lineage(version, base),
+      make("hr"), facts(version, base));
+  }
+}
+
+// ---- what is behind a version ----
+
+function lineage(version, base) {
+  const made = make("li", "", make("b", "", version.id), make("span", "sub", base, ", fingerprint ", mono(shortPrint(version.fingerprint))));
+  if (!version.run) return make("ol", "lin", make("li", "", make("b", "", version.parent ? `From ${version.parent}` : "Added as a base model"), make("span", "sub", when(version.created_at))), made);
+  const { snapshot, run } = version;
+  const changed = run.changed.map((one) => `${one.title.toLowerCase()} ${one.value}`).join(", ");
+  return make("ol", "lin",
+    snapshot && make("li", "", make("a", { href: "/data" }, `${count(snapshot.judgments, "judgment")} by ${count(snapshot.people, "person", "people")}`), make("span", "sub", leftOut(snapshot))),
+    snapshot && make("li", "", make("b", "", snapshot.name), make("span", "sub", `${snapshot.rows.toLocaleString("en")} ${snapshot.rows_are}, fingerprint `, mono(shortPrint(snapshot.fingerprint)))),
+    make("li", "", make("a", { href: `/runs?run=${encodeURIComponent(run.id)}` }, `Run ${run.id}`), make("span", "sub", `${version.method} on ${version.parent}, ${changed || "all settings at their defaults"}`)),
+    made);
+}
+
+function leftOut({ counts }) {
+  const said = [["ties", "tie", "ties"], ["contradictions", "contradiction", "contradictions"], ["held_out", "on held-out prompts, left out", "on held-out prompts, left out"]]
+    .filter(([name]) => counts[name]).map(([name, one, many]) => count(counts[name], one, many));
+  return said.length ? said.join("; ") : "nothing left out";
+}
+
+function facts(version, base) {
+  const wins = version.wins && make("div", "", `${withInterval(version.wins)} against ${version.parent}, of ${count(version.wins.judgments, "judgment")}`,
+    interval({ ...version.wins, from: 0, to: 1, mid: 0.5 }));
+  const pair = (name, value) => value && [make("dt", "", name), make("dd", "num", value)];
+  return make("dl", "kv", pair("Verdict", wins), pair("Outcome", version.run?.message), pair("Made", when(version.created_at)), pair("Kind", version.kind === "policy" ? "Answers prompts" : "Scores answers"),
+    pair("Context", `${version.context_length.toLocaleString("en")} tokens`), pair("Base", mono(version.base_path)), pair("Fingerprint", mono(version.fingerprint)),
+    pair("Template", make("details", "", make("summary", "", icon("chevron-right"), "Show"), make("pre", { class: "log", tabindex: "0" }, version.template))));
+}
+
+const mono = (text) => make("span", "mono", text);
+const shortPrint = (fingerprint) => fingerprint.replace(/^sha256:/, "").slice(0, 12);
+
+function conclusion(versions) {
+  if (!versions.length) return "A base model is where every line begins.";
+  const oldestFirst = [...versions].reverse(), named = (test) => oldestFirst.filter(test).map((version) => version.id);
+  const served = named((version) => version.served && version.state !== "problem"), broken = named((version) => version.state === "problem");
+  const answering = served.length ? `${list(served)} ${served.length === 1 ? "is" : "are"} served` : "None is served, so nobody can label or compare";
+  const trouble = broken.length ? `; ${list(broken)} ${broken.length === 1 ? "has" : "have"} a problem` : "";
+  return `${count(versions.length, "version")}, from the base to the newest. ${answering}${trouble}.`;
+}
+
+const list = (words) => new Intl.ListFormat("en").format(words);
+
+const empty = () => make("div", "card empty", make("h2", "", "No models yet"), make("p", "", "Add a base model: a folder on this machine, or a Hugging Face id that was downloaded before."));
+
+// ---- the family: the base at the left, each version to the right of its parent ----
+
+const BOX = { width: 140, height: 62, right: 200, down: 84 };
+
+function family(versions, chosen, choose) {
+  const placed = place(versions), line = new Set(ancestors(versions, chosen));
+  const width = Math.max(...placed.map((one) => one.x)) + BOX.width + 2, height = Math.max(...placed.map((one) => one.y)) + BOX.height + 2;
+  const at = new Map(placed.map((one) => [one.version.id, one]));
+  const children = placed.filter((one) => at.has(one.version.parent)).sort((a, b) => line.has(a.version.id) - line.has(b.version.id)); // blue last, on top
+  const edges = children.map((one) => edge(at.get(one.version.parent), one, line.has(one.version.id)));
+  const nodes = placed.map((one) => node(one, one.version === chosen, () => choose(one.version.id)));
+  const drawing = svgEl("svg", { width, height, viewBox: `-1 -1 ${width} ${height}`, role: "group", "aria-label": "Family tree, oldest at the left" }, ...edges, ...nodes);
+  return make("section", { class: "card tree", "aria-label": "Family" },
+    make("div", "ct", make("h2", "", "Family"), make("span", "mut small", `Blue line: how ${chosen.id} came to be`)),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Family tree" }, drawing));
+}
+
+/** Columns by generation; the first child stays on its parent's row, each further one takes a row of its own. */
+function place(versions) {
+  const placed = [], known = new Set(versions.map((version) => version.id)), oldestFirst = [...versions].reverse();
+  let rows = 0;
+  const put = (version, column, row) => {
+    placed.push({ version, x: column * BOX.right, y: row * BOX.down });
+    rows = Math.max(rows, row + 1);
+    oldestFirst.filter((child) => child.parent === version.id).forEach((child, index) => put(child, column + 1, index ? rows : row));
+  };
+  for (const root of oldestFirst.filter((version) => !known.has(version.parent))) put(root, 0, rows);
+  return placed;
+}
+
+function ancestors(versions, version) {
+  const parent = versions.find((one) => one.id === version.parent);
+  return parent ? [version.id, ...ancestors(versions, parent)] : [version.id];
+}
+
+function edge(from, to, isHot) {
+  const x = from.x + BOX.width, y = from.y + BOX.height / 2, end = to.y + BOX.height / 2, middle = x + 14;
+  const d = y === end ? `M${x} ${y}H${to.x}` : `M${x} ${y}H${middle}V${end - 10}Q${middle} ${end} ${middle + 10} ${end}H${to.x}`;
+  return svgEl("g", {}, svgEl("path", { class: isHot ? "e hot" : "e", d }),
+    svgEl("text", { class: "el", x: y === end ? (x + to.x) / 2 : (middle + to.x) / 2 + 6, y: end - 7 }, to.version.method ?? ""));
+}
+
+function node({ version, x, y }, isChosen, choose) {
+  const [, word] = WORDS[version.state] ?? ["", version.state];
+  const label = version.id.length > 13 ? version.id.slice(0, 12) + "…" : version.id;
+  const group = svgEl("g", { class: `nd ${version.state}${isChosen ? " sel" : ""}`, tabindex: "0", role: "button", "aria-pressed": String(isChosen), "data-focus": `node-${version.id}` },
+    svgEl("rect", { x, y, width: BOX.width, height: BOX.height, rx: 12 }), svgEl("text", { class: "t", x: x + 14, y: y + 26 }, label + " "),
+    svgEl("circle", { cx: x + 18, cy: y + 43, r: 4 }), svgEl("text", { class: "s", x: x + 28, y: y + 47.5 }, word));
+  group.addEventListener("click", choose);
+  group.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } });
+  return group;
+}
+
+// ---- adding a base model ----
+
+function addDialog(added) {
+  const place = make("input", { id: "base-place", required: true, autofocus: true, autocomplete: "off", spellcheck: "false", placeholder: "/models/my-base or owner/name", "aria-describedby": "base-help" });
+  const note = make("input", { id: "base-note", autocomplete: "off" }), problem = make("div");
+  const add = make("button", { class: "btn go", type: "submit" }, "Add");
+  const form = make("form", { class: "stack", method: "dialog" },
+    make("div", "row between", make("h2", { id: "base-title" }, "Add a base model"), make("button", { class: "tool", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("x"))),
+    make("div", "f", make("label", { for: "base-place" }, "Folder or Hugging Face id"), place, make("p", { class: "help", id: "base-help" }, "A folder with config.json, *.safetensors and a tokenizer, or an id that was downloaded before. Nothing is downloaded now.")),
+    make("div", "f", make("label", { for: "base-note" }, "Note"), note, make("p", "help", "What the next person should know, such as its licence.")),
+    problem, make("div", "row between", make("span", "mut small", "It is served at once."), add));
+  const dialog = make("dialog", { "aria-labelledby": "base-title", onclose: () => { form.reset(); fill(problem); } }, form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    add.disabled = true;
+    try {
+      await api("/api/models", { body: { place: place.value, note: note.value } });
+      dialog.close();
+      await added();
+    } catch (error) {
+      fill(problem, say("bad", error.message));
+    }
+    add.disabled = false;
+  });
+  return dialog;
+}
+})();

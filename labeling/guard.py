@@ -1,0 +1,150 @@
+"""What stands before every page and route: same origin only, roles by path, and headers that keep scripts out.
+
+Pure ASGI, so that it sees Gradio's own routes too: several of them are open without a login, whatever Gradio is told.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from storage.errors import AppError, NotAllowed
+from storage.records import ROLES, Person, Role
+
+T = TypeVar("T")
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+}
+SCRIPTS_ONLY_OURS = (
+    "default-src 'self'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+class Guard:
+    """Wraps an ASGI app. `roles` says which role a path and all below it needs; paths that are not named are open.
+
+    `heads` says what goes into the <head> of the pages below a path: their style and scripts, there from the first
+    paint, where Gradio would add them in the browser after its own.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        person_of: Callable[[Request], Person],
+        roles: Mapping[str, Role],
+        heads: Mapping[str, str],
+    ) -> None:
+        self._app = app
+        self._person_of = person_of
+        self._roles = roles
+        self._heads = heads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        head = _below(request.url.path, self._heads) or ""
+        await self._app(_uncompressed_if_page(scope, request), receive, _Hardened(send, head).send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        if urlsplit(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
+            return _refused(NotAllowed("Plumbline answers on this machine only: open it as http://127.0.0.1."), request)
+        if request.method not in ("GET", "HEAD") and _from_elsewhere(request):
+            return _refused(NotAllowed("This request came from another site, so nothing was done."), request)
+        needed = _below(request.url.path, self._roles)
+        if needed is None:
+            return None
+        try:
+            require(self._person_of(request), needed)
+        except AppError as error:
+            return _refused(error, request)
+        return None
+
+
+def _below(path: str, named: Mapping[str, T]) -> T | None:
+    """What is said of the named path that this one is, or lies below."""
+    return next((said for root, said in named.items() if path == root or path.startswith(f"{root}/")), None)
+
+
+def require(person: Person, role: Role) -> Person:
+    """The person, if their role reaches so far (labeler < lead < engineer). Raises NotAllowed."""
+    if ROLES.index(person.role) < ROLES.index(role):
+        raise NotAllowed(f"This needs the role {role}; {person.name} is a {person.role}. Ask whoever runs Plumbline.")
+    return person
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """A browser names the site that sends a form or a fetch; a program that is no browser names none."""
+    origin = request.headers.get("origin")
+    crosses = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    return crosses or (origin is not None and urlsplit(origin).netloc != request.headers.get("host"))
+
+
+def _refused(error: AppError, request: Request) -> Response:
+    wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    nobody = "/who" in str(error)
+    if wants_page and nobody:
+        return RedirectResponse(f"/who?next={quote(request.url.path)}", status_code=303)
+    return JSONResponse({"error": str(error)}, status_code=error.status, headers=HEADERS)
+
+
+def _uncompressed_if_page(scope: Scope, request: Request) -> Scope:
+    """Pages must arrive here as text, so that their scripts can be given the nonce."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return scope
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
+
+
+class _Hardened:
+    """Passes a response on with our headers; holds a page back until it is whole, to mark its scripts."""
+
+    def __init__(self, send: Send, head: str) -> None:
+        self._send = send
+        self._head = head.encode()
+        self._start: Message | None = None  # of a page that is being collected
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_encoded(HEADERS)]}
+            if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/html"):
+                self._start = message
+                return
+        elif self._start is not None and message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._send_page()
+            return
+        await self._send(message)
+
+    async def _send_page(self) -> None:
+        assert self._start is not None
+        nonce = secrets.token_urlsafe(16)
+        page = self._body.replace(b"</head>", self._head + b"</head>", 1)
+        page = re.sub(rb"<script(?=[\s>])", b'<script nonce="' + nonce.encode() + b'"', page)
+        kept = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        policy = {"content-security-policy": SCRIPTS_ONLY_OURS.format(nonce=nonce), "content-length": str(len(page))}
+        await self._send({**self._start, "headers": [*kept, *_encoded(policy)]})
+        await self._send({"type": "http.response.body", "body": page})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

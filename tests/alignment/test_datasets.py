@@ -1,0 +1,179 @@
+"""Every expected value is worked out by hand from the verdicts above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from alignment.datasets import POLICY, preference_pairs, rows_from, tied_pairs
+from storage.records import Demonstration, Judgment, Message, Prompt, Ranking, Rating, Response, Verdict
+
+MORNING = datetime(2026, 1, 1, 9, tzinfo=UTC)
+TEXTS = {"a": "blue", "b": "azure", "c": "green", "d": "red"}
+
+
+def prompt(prompt_id: str = "sky", held_out: bool = False) -> Prompt:
+    words = (Message("user", f"What colour is the {prompt_id}?"),)
+    return Prompt(prompt_id, words, held_out=held_out, source="test", licence="CC0")
+
+
+def judgment(number: int, *verdicts: Verdict, on: str = "sky", supersedes: str | None = None) -> Judgment:
+    return Judgment(
+        id=f"j{number}",
+        prompt_id=on,
+        labeler="ana",
+        feedback_type="any",
+        verdicts=verdicts,
+        displayed_order=(),
+        supersedes=supersedes,
+        judged_at=MORNING + timedelta(minutes=number),
+    )
+
+
+PROMPTS = {one.id: one for one in (prompt("sky"), prompt("sea"), prompt("exam", held_out=True))}
+RESPONSES = {one: Response(one, "sky", text, version_id="v0", author="v0") for one, text in TEXTS.items()}
+
+
+def counted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in counts.items() if number}
+
+
+def pairs(rows: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
+    return [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
+
+
+def test_tied_responses_form_no_pair():
+    found = preference_pairs("The sky is", Ranking((("a", "b"), ("c",))), TEXTS)
+    assert [(p.chosen, p.rejected) for p in found] == [("blue", "green"), ("azure", "green")]
+
+
+def test_ties_are_counted_as_the_pairs_they_leave_undecided():
+    assert tied_pairs(Ranking((("a", "b", "c"), ("d",)))) == 3
+
+
+def test_a_ranking_becomes_trl_rows():
+    found = rows_from("preference", [judgment(1, Ranking((("a",), ("c",))))], PROMPTS, RESPONSES)
+    assert found.rows == (
+        {
+            "prompt": [{"role": "user", "content": "What colour is the sky?"}],
+            "chosen": [{"role": "assistant", "content": "blue"}],
+            "rejected": [{"role": "assistant", "content": "green"}],
+            "judgment_id": "j1",
+        },
+    )
+    assert found.judgment_ids == ("j1",)
+
+
+def test_a_partial_ranking_forms_pairs_of_what_was_ranked_only():
+    found = rows_from("preference", [judgment(1, Ranking((("b",), ("a",), ("d",))))], PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("azure", "blue"), ("azure", "red"), ("blue", "red")]
+
+
+def test_the_same_verdict_counts_once_and_both_judgments_are_behind_the_row():
+    said = [judgment(1, Ranking((("a",), ("c",)))), judgment(2, Ranking((("a",), ("c",))))]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("blue", "green")]
+    assert counted(found.counts) == {"judgments": 2, "verdicts": 2, "duplicates": 1, "rows": 1}
+    assert found.judgment_ids == ("j1", "j2")
+
+
+def test_the_same_texts_under_other_ids_are_the_same_pair():
+    again = {"e": Response("e", "sky", "blue", "v1", "v1"), "f": Response("f", "sky", "green", "v1", "v1")}
+    said = [judgment(1, Ranking((("a",), ("c",)))), judgment(2, Ranking((("e",), ("f",))))]
+    found = rows_from("preference", said, PROMPTS, {**RESPONSES, **again})
+    assert counted(found.counts) == {"judgments": 2, "verdicts": 2, "duplicates": 1, "rows": 1}
+
+
+def test_the_same_pair_on_another_prompt_is_another_row():
+    said = [judgment(1, Ranking((("a",), ("c",)))), judgment(2, Ranking((("c",), ("a",))), on="sea")]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("blue", "green"), ("green", "blue")]
+
+
+def test_the_majority_wins_a_contradiction():
+    said = [
+        judgment(1, Ranking((("c",), ("a",)))),
+        judgment(2, Ranking((("a",), ("c",)))),
+        judgment(3, Ranking((("a",), ("c",)))),
+    ]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("blue", "green")]
+    assert counted(found.counts) == {"judgments": 3, "verdicts": 3, "contradictions": 1, "duplicates": 1, "rows": 1}
+    assert found.judgment_ids == ("j2", "j3")
+
+
+def test_an_even_split_leaves_both_out():
+    said = [judgment(1, Ranking((("c",), ("a",)))), judgment(2, Ranking((("a",), ("c",))))]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert found.rows == () and found.judgment_ids == ()
+    assert counted(found.counts) == {"judgments": 2, "verdicts": 2, "contradictions": 2}
+
+
+def test_two_ranks_for_the_same_text_say_nothing():
+    twin = {**RESPONSES, "e": Response("e", "sky", "blue", "v1", "v1")}
+    found = rows_from("preference", [judgment(1, Ranking((("a",), ("e",), ("c",))))], PROMPTS, twin)
+    assert pairs(found.rows) == [("blue", "green")]
+    assert counted(found.counts) == {"judgments": 1, "verdicts": 3, "identical": 1, "duplicates": 1, "rows": 1}
+
+
+def test_held_out_prompts_and_superseded_judgments_never_enter():
+    said = [
+        judgment(1, Ranking((("a",), ("c",)))),
+        judgment(2, Ranking((("c",), ("a",))), supersedes="j1"),
+        judgment(3, Ranking((("a",), ("d",))), on="exam"),
+    ]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("green", "blue")]
+    assert counted(found.counts) == {"judgments": 3, "superseded": 1, "held_out": 1, "verdicts": 1, "rows": 1}
+
+
+def test_a_response_that_is_gone_is_counted_as_missing():
+    found = rows_from("preference", [judgment(1, Ranking((("a",), ("gone",), ("c",))))], PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("blue", "green")]
+    assert counted(found.counts) == {"judgments": 1, "verdicts": 3, "missing": 2, "rows": 1}
+
+
+def test_thumbs_become_labelled_rows():
+    said = [judgment(1, Rating("a", True), Rating("b", False), Rating("c", False))]
+    found = rows_from("unpaired_preference", said, PROMPTS, RESPONSES)
+    labels = [(row["completion"][0]["content"], row["label"]) for row in found.rows]
+    assert labels == [("blue", True), ("azure", False), ("green", False)]
+    assert counted(found.counts) == {"judgments": 1, "verdicts": 3, "rows": 3, "desirable": 1, "undesirable": 2}
+
+
+def test_thumbs_up_and_down_on_the_same_text_contradict():
+    said = [judgment(n, Rating("a", up)) for n, up in enumerate((True, False, False))]
+    found = rows_from("unpaired_preference", said, PROMPTS, RESPONSES)
+    assert [row["label"] for row in found.rows] == [False]
+    expected = {"judgments": 3, "verdicts": 3, "contradictions": 1, "duplicates": 1, "rows": 1, "undesirable": 1}
+    assert counted(found.counts) == expected
+
+
+def test_demonstrations_become_completions_with_white_space_kept():
+    said = [judgment(1, Demonstration(" Blue.\n", improves="a")), judgment(2, Demonstration(" Blue.\n"))]
+    found = rows_from("prompt_completion", said, PROMPTS, RESPONSES)
+    assert [row["completion"] for row in found.rows] == [[{"role": "assistant", "content": " Blue.\n"}]]
+    assert counted(found.counts) == {"judgments": 2, "verdicts": 2, "duplicates": 1, "rows": 1}
+
+
+def test_judgments_of_another_kind_are_counted_and_left():
+    said = [judgment(1, Rating("a", True)), judgment(2, Ranking((("a",), ("c",))))]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert counted(found.counts) == {"judgments": 2, "other_feedback": 1, "verdicts": 1, "rows": 1}
+
+
+def test_the_counts_add_up_and_the_order_of_the_judgments_does_not_matter():
+    chance = Random(0)
+    said = [judgment(n, Ranking(tuple((one,) for one in chance.sample("abcd", 3)))) for n in range(40)]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    counts = found.counts
+    unused = counts["missing"] + counts["identical"] + counts["duplicates"] + counts["contradictions"]
+    assert counts["verdicts"] == 120 == unused + counts["rows"]
+    assert rows_from("preference", said[::-1], PROMPTS, RESPONSES) == found
+
+
+def test_the_policy_says_what_the_code_does():
+    for word in ("Ties", "once", "majority", "even split", "held-out", "superseded"):
+        assert word in POLICY

@@ -1,0 +1,103 @@
+"""Reading a run's directory at any moment, also in the middle of a write."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from alignment import run_directory
+from alignment.progress import read_progress, seconds_left
+from alignment.run_directory import Outcome
+from alignment.train import DirectoryReport, sentence_for
+from storage.errors import RunFailed
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / run_directory.RUN).write_text(json.dumps({"sample_prompts": [[{"role": "user", "content": "hi"}]]}))
+    return tmp_path
+
+
+def line(step: int, steps: int = 10, time: float = 0.0) -> str:
+    return json.dumps({"step": step, "steps": steps, "time": time, "loss": 1.0}) + "\n"
+
+
+def test_a_run_that_has_not_begun_is_at_nothing(directory: Path):
+    seen = read_progress(directory)
+    assert (seen.state, seen.fraction, seen.points, seen.seconds_left) == ("prepared", 0.0, (), None)
+    assert seen.sample_prompts == (({"role": "user", "content": "hi"},),)
+
+
+def test_points_since_an_offset_are_the_new_ones(directory: Path):
+    metrics = directory / run_directory.METRICS
+    metrics.write_text(line(1) + line(2))
+    first = read_progress(directory)
+    metrics.write_text(line(1) + line(2) + line(3))
+    then = read_progress(directory, since=first.offset)
+    assert [point["step"] for point in first.points] == [1, 2]
+    assert [point["step"] for point in then.points] == [3]
+    assert read_progress(directory, since=then.offset).points == ()
+    assert then.step == 3 and then.fraction == 0.3
+
+
+def test_a_half_written_last_line_is_left_for_the_next_time(directory: Path):
+    metrics = directory / run_directory.METRICS
+    metrics.write_text(line(1) + line(2)[:20])
+    first = read_progress(directory)
+    assert [point["step"] for point in first.points] == [1]
+    metrics.write_text(line(1) + line(2))
+    assert [point["step"] for point in read_progress(directory, since=first.offset).points] == [2]
+
+
+def test_a_damaged_line_hides_no_other(directory: Path):
+    (directory / run_directory.METRICS).write_text(line(1) + '{"step": 2, "st\n' + line(3))
+    assert [point["step"] for point in read_progress(directory).points] == [1, 3]
+
+
+def test_time_left_is_the_pace_times_what_is_left():
+    # two steps took 6 seconds, 4 steps are left
+    points = [{"step": 4, "steps": 10, "time": 100.0}, {"step": 6, "steps": 10, "time": 106.0}]
+    assert seconds_left(points) == 12.0
+    assert seconds_left(points[:1]) is None
+
+
+def test_a_living_run_tells_its_time_left(directory: Path):
+    (directory / run_directory.METRICS).write_text(line(4, time=100.0) + line(6, time=106.0))
+    with run_directory.lock(directory):
+        seen = read_progress(directory)
+    assert (seen.state, seen.seconds_left) == ("training", 12.0)
+
+
+def test_an_outcome_names_the_state_and_the_sentence(directory: Path):
+    run_directory.write_outcome(directory, Outcome("failed", "The disk is full.", steps=3, seconds=4.0))
+    seen = read_progress(directory)
+    assert (seen.state, seen.message, seen.seconds, seen.ended) == ("failed", "The disk is full.", 4.0, True)
+
+
+def test_the_log_shows_its_last_lines(directory: Path):
+    (directory / run_directory.LOG).write_text("".join(f"line {n}\n" for n in range(100)))
+    assert read_progress(directory).log[-2:] == ("line 98", "line 99")
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_stays_valid_json(directory: Path):
+    with pytest.raises(RunFailed, match="no longer a number after step 3 of 9"):
+        DirectoryReport(directory).metrics(3, 9, {"loss": math.nan, "grad_norm": math.inf, "kl": 1.0})
+    (point,) = read_progress(directory).points
+    assert point["kl"] == 1.0 and "loss" not in point
+
+
+def test_reading_leaves_no_trace(directory: Path):
+    before = sorted(directory.iterdir())
+    read_progress(directory)
+    assert sorted(directory.iterdir()) == before
+
+
+def test_a_full_disk_is_named_whoever_noticed_it():
+    noticed_by_python = OSError(errno.ENOSPC, "No space left on device")
+    noticed_by_safetensors = RuntimeError("I/O error: No space left on device (os error 28)")
+    assert sentence_for(noticed_by_python) == sentence_for(noticed_by_safetensors)
+    assert "The disk is full" in sentence_for(noticed_by_python)

@@ -1,0 +1,268 @@
+"""What the runs page and the models page are told, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from alignment import run_directory, run_queue
+from alignment.routes import models_router, runs_router
+from alignment.run_directory import Outcome
+from storage import judgments, model_versions, prompts
+from storage.errors import AppError
+from storage.records import Person, Ranking, Run
+from tests import makers
+from tests.alignment.conftest import Lab
+
+
+class FakeServing:
+    """Every version answers, but for those with a problem."""
+
+    def __init__(self, **problems: str) -> None:
+        self.problems: Mapping[str, str] = problems
+
+    def ready(self, version_id: str) -> bool:
+        return version_id != "slow"
+
+
+class Web:
+    """The routes over one lab, with what they called noted."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.role = "engineer"
+        self.serving = FakeServing()
+        self.served_changed = 0
+        app = FastAPI()
+        app.add_exception_handler(AppError, _as_json)
+        app.include_router(runs_router(lab.database, self.person))
+        app.include_router(
+            models_router(lab.database, self.person, self.serving, lambda version, parent: _wins(version), self.changed)
+        )
+        self.client = TestClient(app)
+
+    def person(self, request: Request) -> Person:
+        return Person("eve", self.role)  # type: ignore[arg-type]
+
+    def changed(self) -> None:
+        self.served_changed += 1
+
+    def get(self, path: str) -> dict:  # type: ignore[type-arg]
+        answer = self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+def _as_json(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, error.status if isinstance(error, AppError) else 500)
+
+
+def _wins(version_id: str) -> dict[str, float] | None:
+    return {"value": 0.68, "low": 0.59, "high": 0.76, "judgments": 120} if version_id == "v1" else None
+
+
+@pytest.fixture
+def web(lab: Lab) -> Web:
+    return Web(lab)
+
+
+def measured(run: Run, *steps: int, of: int = 10) -> None:
+    """As the run itself writes them."""
+    with (Path(run.directory) / run_directory.METRICS).open("a") as file:
+        for step in steps:
+            file.write(json.dumps({"step": step, "steps": of, "time": time.time() - 10 + step, "loss": 0.6}) + "\n")
+
+
+def ended(lab: Lab, run: Run, state: run_directory.OutcomeState = "succeeded") -> None:
+    directory = Path(run.directory)
+    (directory / run_directory.LOG).write_text("loading\ndone\n")
+    with run_directory.lock(directory):
+        pass
+    outcome = Outcome(state, "Trained on 20 pairs in 9 s.", 10, 9.0, peak_memory_mb=700, fingerprint="new")
+    run_directory.write_outcome(directory, outcome)
+    run_queue.follow(lab.database, on_version=lambda version: None)
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_runs_the_list_is_empty(web: Web) -> None:
+    assert web.get("/api/runs") == {"runs": []}
+
+
+def test_a_waiting_run_says_its_place_and_what_it_will_become(lab: Lab, web: Web) -> None:
+    snapshot = lab.freeze("preference", 20)
+    first, second = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
+
+    listed = {run["id"]: run for run in web.get("/api/runs")["runs"]}
+
+    assert [listed[run.id]["place"] for run in (first, second)] == [1, 2]
+    assert [listed[run.id]["becomes"] for run in (first, second)] == ["v1", "v2"]
+    assert listed[first.id]["state"] == "waiting"
+    assert listed[first.id]["method"] == "DPO"
+
+
+def test_a_training_run_tells_only_the_points_since_the_offset(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    with run_directory.lock(Path(run.directory)):
+        measured(run, 1, 2)
+        before = web.get(f"/api/runs/{run.id}")
+        measured(run, 3)
+        after = web.get(f"/api/runs/{run.id}?since={before['offset']}")
+
+    assert [point["step"] for point in before["points"]] == [1, 2]
+    assert [point["step"] for point in after["points"]] == [3]
+    assert after["state"] == "training"
+    assert (after["step"], after["steps"], after["fraction"]) == (3, 10, 0.3)
+    assert after["seconds_left"] == pytest.approx(7, abs=0.5)
+
+
+def test_a_run_that_has_not_measured_anything_yet_knows_its_planned_steps(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20), batch_size=4, epochs=2)
+
+    assert web.get(f"/api/runs/{run.id}")["steps"] == 10
+
+
+def test_a_run_that_succeeded_names_its_version_and_its_memory(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    ended(lab, run)
+
+    detail = web.get(f"/api/runs/{run.id}")
+
+    assert detail["state"] == "succeeded"
+    assert detail["becomes"] == "v1"
+    assert detail["message"] == "Trained on 20 pairs in 9 s. It is version v1."
+    assert detail["peak_memory_mb"] == 700
+    assert detail["log"] == ["loading", "done"]
+
+
+def test_settings_say_which_were_changed(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20), epochs=3)
+
+    settings = {one["name"]: one for one in web.get(f"/api/runs/{run.id}")["settings"]}
+
+    assert (settings["epochs"]["title"], settings["epochs"]["value"]) == ("Passes over the data", 3)
+    assert [name for name, one in settings.items() if one["changed"]] == ["epochs"]
+
+
+def test_a_run_of_a_method_that_is_gone_is_still_shown(lab: Lab, web: Web) -> None:
+    from storage import runs
+
+    snapshot = lab.freeze("preference", 20)
+    gone = makers.run(
+        "old-01", method="old", settings={"x": 1}, snapshot_id=snapshot.id, state="failed", message="Failed."
+    )
+    runs.add(lab.database, gone)
+
+    detail = web.get("/api/runs/old-01")
+
+    assert detail["method"] == "old"
+    assert detail["settings"] == [{"name": "x", "title": "x", "value": 1, "changed": False}]
+
+
+def test_stopping_a_run_in_line_ends_it(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+
+    answer = web.client.post(f"/api/runs/{run.id}/stop")
+
+    assert answer.json() == {"state": "stopped"}
+
+
+def test_an_unknown_run_is_a_sentence(web: Web) -> None:
+    answer = web.client.get("/api/runs/nope")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "There is no run nope. The runs page lists those there are."
+
+
+@pytest.mark.parametrize("path", ["/api/runs", "/api/runs/x", "/api/models"])
+@pytest.mark.parametrize("role", ["labeler", "lead"])
+def test_runs_and_models_are_for_engineers(web: Web, path: str, role: str) -> None:
+    web.role = role
+
+    assert web.client.get(path).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/api/runs/x/stop", "/api/models/v0/load", "/api/models/v0/unload"])
+def test_nobody_else_stops_loads_or_unloads(lab: Lab, web: Web, path: str) -> None:
+    web.role = "lead"
+
+    assert web.client.post(path).status_code == 403
+    assert web.client.post("/api/models", json={"place": "/x"}).status_code == 403
+    assert model_versions.get(lab.database, "v0").served
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_names_the_run_the_snapshot_and_the_people_behind_it(lab: Lab, web: Web) -> None:
+    asked = makers.prompt()
+    prompts.add(lab.database, [asked])
+    said = [
+        makers.judgment(asked.id, Ranking((("a",), ("b",))), id=f"j{n}", labeler=f"person {n % 2}") for n in range(4)
+    ]
+    for judgment in said:
+        lab.database.write(lambda cursor, judgment=judgment: judgments.add(cursor, judgment))
+    ended(lab, lab.start("dpo", lab.freeze("preference", 20), beta=0.3))
+
+    made = web.get("/api/models")["versions"][0]
+
+    assert (made["id"], made["parent"], made["method"]) == ("v1", "v0", "DPO")
+    assert made["run"]["id"] == "dpo-01"
+    assert [one["name"] for one in made["run"]["changed"]] == ["beta"]
+    assert (made["snapshot"]["rows"], made["snapshot"]["rows_are"]) == (20, "pairs")
+    assert made["snapshot"]["people"] == 2
+    assert made["wins"]["value"] == 0.68
+
+
+def test_the_base_has_no_run_behind_it(web: Web) -> None:
+    [base] = web.get("/api/models")["versions"]
+
+    assert (base["id"], base["run"], base["snapshot"], base["wins"]) == ("v0", None, None, None)
+
+
+def test_a_version_is_served_starting_stored_or_a_problem(lab: Lab, web: Web) -> None:
+    for name, served in (("slow", True), ("broken", True), ("kept", False)):
+        model_versions.add(lab.database, makers.version(name, served=served))
+    web.serving.problems = {"broken": "Its adapter fits another base."}
+
+    states = {one["id"]: (one["state"], one["sentence"]) for one in web.get("/api/models")["versions"]}
+
+    assert {name: state for name, (state, _) in states.items()} == {
+        "v0": "served",
+        "slow": "starting",
+        "broken": "problem",
+        "kept": "stored",
+    }
+    assert states["broken"][1] == "Its adapter fits another base."
+
+
+def test_unloading_a_version_tells_the_servers(lab: Lab, web: Web) -> None:
+    answer = web.client.post("/api/models/v0/unload")
+
+    assert answer.json() == {"id": "v0", "served": False}
+    assert not model_versions.get(lab.database, "v0").served
+    assert web.served_changed == 1
+
+
+def test_a_folder_that_is_no_model_is_refused_in_a_sentence(lab: Lab, web: Web, tmp_path: Path) -> None:
+    answer = web.client.post("/api/models", json={"place": str(tmp_path / "nowhere")})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"There is no folder {tmp_path / 'nowhere'}")
+    assert [one.id for one in model_versions.list_all(lab.database)] == ["v0"]
+    assert web.served_changed == 0
+
+
+def test_a_base_model_is_added_and_served(lab: Lab, web: Web, tiny_base: Path) -> None:
+    added = web.client.post("/api/models", json={"place": str(tiny_base), "note": " Apache-2.0 "}).json()["id"]
+
+    version = model_versions.get(lab.database, added)
+    assert (version.served, version.note, version.parent_id) == (True, "Apache-2.0", None)
+    assert web.served_changed == 1

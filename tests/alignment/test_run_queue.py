@@ -1,0 +1,216 @@
+"""The line of runs, with a launcher that starts nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignment import run_directory, run_queue
+from alignment.run_directory import Outcome
+from storage import model_versions, runs
+from storage.errors import BadInput, DiskFull, NotEnoughFeedback, NotFound
+from storage.records import ModelVersion, Run
+from tests.alignment.conftest import Lab
+
+DONE = Outcome("succeeded", "Trained.", steps=4, seconds=1.0, fingerprint="abc")
+
+
+class PaperLauncher:
+    """Runs exist on paper: what is submitted trains until a test writes its outcome."""
+
+    def __init__(self) -> None:
+        self.submitted: list[str] = []
+        self.stopped: list[str] = []
+
+    def submit(self, directory: Path) -> None:
+        self.submitted.append(directory.name)
+        (directory / run_directory.LOG).touch()
+
+    def status(self, directory: Path) -> run_directory.DirectoryState:
+        return run_directory.state_of(directory)
+
+    def logs(self, directory: Path) -> str:
+        return ""
+
+    def stop(self, directory: Path) -> None:
+        self.stopped.append(directory.name)
+
+
+@pytest.fixture
+def launcher() -> PaperLauncher:
+    return PaperLauncher()
+
+
+def one_pass(lab: Lab, launcher: PaperLauncher) -> list[ModelVersion]:
+    told: list[ModelVersion] = []
+    run_queue.follow(lab.database, told.append, launcher)
+    return told
+
+
+def end(run: Run, outcome: Outcome = DONE) -> None:
+    run_directory.write_outcome(Path(run.directory), outcome)
+
+
+def states(lab: Lab) -> dict[str, str]:
+    return {run.id: run.state for run in runs.list_all(lab.database)}
+
+
+def test_too_few_rows_are_refused_and_nothing_is_left(lab: Lab):
+    with pytest.raises(NotEnoughFeedback, match="this snapshot has 3"):
+        lab.start("dpo", lab.freeze("preference", 3))
+    assert runs.list_all(lab.database) == [] and not (lab.home / "runs").exists()
+
+
+def test_a_snapshot_of_another_kind_is_refused(lab: Lab):
+    with pytest.raises(BadInput, match="DPO learns from preference rows"):
+        lab.start("dpo", lab.freeze("unpaired_preference"))
+
+
+def test_a_setting_out_of_range_is_named_in_words(lab: Lab):
+    with pytest.raises(BadInput, match=r"Loyalty to the parent \(beta\): Input should be greater than 0"):
+        lab.start("dpo", lab.freeze("preference"), beta=-1)
+
+
+def test_a_setting_that_does_not_exist_is_refused(lab: Lab):
+    with pytest.raises(BadInput, match="no_such_thing"):
+        lab.start("dpo", lab.freeze("preference"), no_such_thing=1)
+
+
+def test_an_unknown_parent_is_refused(lab: Lab):
+    with pytest.raises(NotFound):
+        lab.start("dpo", lab.freeze("preference"), parent="v99")
+
+
+def test_the_directory_is_complete_when_the_run_exists(lab: Lab):
+    run = lab.start("dpo", lab.freeze("preference"), beta=0.2)
+    described = run_directory.read_run(Path(run.directory))
+    assert described["settings"]["beta"] == 0.2 == run.settings["beta"]
+    assert len(described["sample_prompts"]) == 3
+    assert described["packages"]["torch"].startswith("2.")
+    assert run_directory.state_of(Path(run.directory)) == "prepared"
+
+
+def test_a_full_disk_leaves_nothing_behind(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    snapshot = lab.freeze("preference")
+
+    def no_room(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", no_room)
+    with pytest.raises(DiskFull):
+        lab.start("dpo", snapshot)
+    assert runs.list_all(lab.database) == [] and list((lab.home / "runs").iterdir()) == []
+
+
+def test_one_run_trains_at_a_time_first_come_first_served(lab: Lab, launcher: PaperLauncher):
+    snapshot = lab.freeze("preference")
+    first, second = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
+    one_pass(lab, launcher)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id]
+    assert states(lab) == {first.id: "training", second.id: "waiting"}
+    end(first)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id, second.id]
+
+
+def test_success_makes_one_version_however_often_it_is_looked_at(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    end(run)
+    told = one_pass(lab, launcher) + one_pass(lab, launcher)
+    assert [version.id for version in told] == ["v1"]
+    stored = runs.get(lab.database, run.id)
+    assert (stored.state, stored.version_id, stored.message) == ("succeeded", "v1", "Trained. It is version v1.")
+
+
+def test_an_app_that_died_between_version_and_run_adds_no_second_version(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    end(run)
+    one_pass(lab, launcher)
+    runs.set_state(lab.database, run.id, "training")  # as if it had died before the run was marked
+    one_pass(lab, launcher)
+    assert [version.id for version in model_versions.list_all(lab.database)] == ["v0", "v1"]
+    assert runs.get(lab.database, run.id).version_id == "v1"
+
+
+def test_an_app_that_died_after_the_launch_launches_no_second_process(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    runs.set_state(lab.database, run.id, "waiting")  # as if it had died before the run was marked
+    one_pass(lab, launcher)
+    assert launcher.submitted == [run.id] and states(lab) == {run.id: "training"}
+
+
+def test_failure_and_stop_carry_their_sentence_and_make_no_version(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    end(run, Outcome("failed", "The loss was no longer a number.", steps=2, seconds=1.0))
+    assert one_pass(lab, launcher) == []
+    stored = runs.get(lab.database, run.id)
+    assert (stored.state, stored.message) == ("failed", "The loss was no longer a number.")
+
+
+def test_a_free_lock_without_outcome_means_killed(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    (Path(run.directory) / run_directory.LOCK).write_text("12345")
+    one_pass(lab, launcher)
+    stored = runs.get(lab.database, run.id)
+    assert stored.state == "killed" and "ended from outside" in stored.message
+
+
+def test_a_directory_that_is_gone_ends_the_run(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    shutil.rmtree(run.directory)
+    one_pass(lab, launcher)
+    stored = runs.get(lab.database, run.id)
+    assert stored.state == "killed" and "gone" in stored.message
+
+
+def test_stopping_in_line_ends_at_once_and_never_launches(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    run_queue.stop_run(lab.database, run.id, launcher)
+    one_pass(lab, launcher)
+    assert states(lab) == {run.id: "stopped"} and launcher.submitted == []
+
+
+def test_stopping_a_training_run_is_asked_of_the_launcher(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    run_queue.stop_run(lab.database, run.id, launcher)
+    assert launcher.stopped == [run.id]
+
+
+def test_a_launched_run_has_a_minute_to_take_its_lock(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    directory = Path(run.directory)
+    launched = (directory / run_directory.LOG).stat().st_mtime
+    assert run_directory.state_of(directory, now=launched + 59) == "starting"
+    assert run_directory.state_of(directory, now=launched + 61) == "killed"
+
+
+def test_the_lock_is_seen_from_outside_and_bars_a_second_process(tmp_path: Path):
+    with run_directory.lock(tmp_path):
+        assert run_directory.lock_is_held(tmp_path)
+        with pytest.raises(run_directory.Locked), run_directory.lock(tmp_path, patience=0.1):
+            pass
+    assert not run_directory.lock_is_held(tmp_path)
+
+
+def test_taking_the_lock_waits_for_whoever_only_looks(tmp_path: Path):
+    path = tmp_path / run_directory.LOCK
+    path.touch()
+    with path.open() as looker:
+        fcntl.flock(looker.fileno(), fcntl.LOCK_SH)
+        with pytest.raises(run_directory.Locked), run_directory.lock(tmp_path, patience=0.1):
+            pass
+    with run_directory.lock(tmp_path, patience=0.1):
+        assert run_directory.read_pid(tmp_path)

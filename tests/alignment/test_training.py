@@ -1,0 +1,305 @@
+"""Real runs on a tiny model, each in a process of its own: the failures that a loss curve does not show."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alignment import progress, run_directory, run_queue
+from storage import model_versions
+from storage.records import ModelVersion, Run
+from tests.alignment.conftest import BAD, GOOD, Lab, question, said
+
+LEARNING_RATE = 2e-3
+
+
+@pytest.fixture(scope="module")
+def first_round(training_lab: Lab) -> Run:
+    snapshot = training_lab.freeze("preference")
+    return training_lab.follow_until(training_lab.start("dpo", snapshot, learning_rate=LEARNING_RATE))
+
+
+@pytest.fixture(scope="module")
+def second_round(training_lab: Lab, first_round: Run) -> Run:
+    assert first_round.version_id
+    snapshot = training_lab.freeze("preference")
+    started = training_lab.start("dpo", snapshot, parent=first_round.version_id, learning_rate=LEARNING_RATE)
+    return training_lab.follow_until(started)
+
+
+def version_of(lab: Lab, run: Run) -> ModelVersion:
+    assert run.state == "succeeded", run.message
+    assert run.version_id
+    return model_versions.get(lab.database, run.version_id)
+
+
+def points_of(run: Run) -> list[dict[str, float]]:
+    return [dict(point) for point in progress.read_progress(Path(run.directory)).points]
+
+
+def log_probability(base: str, adapter: str | None, answer: str) -> float:
+    """Of the whole answer, its end included, worked out without TRL."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, adapter) if adapter else model
+    prompt = tokenizer.apply_chat_template(question(1), add_generation_prompt=True, return_dict=True)["input_ids"]
+    completion = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    ids = torch.tensor([prompt + completion])
+    with torch.no_grad():
+        scores = model.eval()(input_ids=ids).logits.log_softmax(-1)
+    chosen = scores[0, :-1].gather(1, ids[0, 1:, None])[len(prompt) - 1 :]
+    return float(chosen.sum())
+
+
+def margin(base: str, adapter: str | None, reference: str | None, beta: float = 0.1) -> float:
+    """beta * ((log pi(good) - log ref(good)) - (log pi(bad) - log ref(bad))), Eq. 7 of arXiv:2305.18290."""
+    good = log_probability(base, adapter, GOOD) - log_probability(base, reference, GOOD)
+    bad = log_probability(base, adapter, BAD) - log_probability(base, reference, BAD)
+    return beta * (good - bad)
+
+
+def test_a_run_becomes_a_version_with_parent_and_template(training_lab: Lab, first_round: Run):
+    version = version_of(training_lab, first_round)
+    parent = model_versions.get(training_lab.database, "v0")
+    assert (version.id, version.parent_id, version.run_id) == ("v1", "v0", first_round.id)
+    assert (version.template, version.base_path, version.served) == (parent.template, parent.base_path, True)
+    assert "Trained on 24 pairs" in first_round.message and "gained a margin" in first_round.message
+
+
+def test_what_is_served_is_the_adapter_alone(training_lab: Lab, first_round: Run, second_round: Run):
+    for run in (first_round, second_round):
+        folder = Path(version_of(training_lab, run).adapter_path or "")
+        assert {"adapter_model.safetensors", "adapter_config.json"} <= {path.name for path in folder.iterdir()}
+        assert not (folder / "ref").exists()
+
+
+def test_the_progress_shows_every_step_and_the_answers_as_they_change(first_round: Run):
+    seen = progress.read_progress(Path(first_round.directory))
+    assert [point["step"] for point in seen.points] == list(range(1, 13))  # 24 pairs / 4 * 2
+    assert {"loss", "grad_norm", "learning_rate", "rewards/margins", "tokens_per_second"} <= set(seen.points[0])
+    assert sorted({sample.step for sample in seen.samples}) == [0, 3, 6, 9, 12]
+    assert {sample.prompt_index for sample in seen.samples} == {0, 1, 2}
+    assert (seen.state, seen.fraction, seen.seconds_left) == ("succeeded", 1.0, None)
+
+
+def test_chosen_and_rejected_are_not_swapped_and_the_reference_stayed(training_lab: Lab, first_round: Run):
+    """The margin worked out from the files alone, base as reference, is the one the trainer reported."""
+    version = version_of(training_lab, first_round)
+    measured = margin(version.base_path, version.adapter_path, None)
+    reported = points_of(first_round)[-1]["rewards/margins"]
+    assert measured > 0.1
+    assert measured == pytest.approx(reported, rel=0.2)  # the last step comes after the last report
+
+
+def test_a_second_round_has_its_parent_as_reference(training_lab: Lab, first_round: Run, second_round: Run):
+    parent, child = version_of(training_lab, first_round), version_of(training_lab, second_round)
+    assert child.parent_id == parent.id and child.fingerprint != parent.fingerprint
+    assert points_of(second_round)[0]["rewards/margins"] == pytest.approx(0, abs=1e-5)  # against the base: not 0
+    reported = points_of(second_round)[-1]["rewards/margins"]
+    assert margin(child.base_path, child.adapter_path, parent.adapter_path) == pytest.approx(reported, rel=0.2)
+
+
+def test_the_same_seed_gives_the_same_bits(training_lab: Lab, first_round: Run):
+    again = training_lab.start("dpo", training_lab.freeze("preference"), learning_rate=LEARNING_RATE)
+    version = version_of(training_lab, training_lab.follow_until(again))
+    assert version.fingerprint == version_of(training_lab, first_round).fingerprint
+
+
+def test_kto_makes_good_answers_likelier_and_bad_ones_less(training_lab: Lab):
+    run = training_lab.follow_until(
+        training_lab.start("kto", training_lab.freeze("unpaired_preference", 48), learning_rate=LEARNING_RATE)
+    )
+    version = version_of(training_lab, run)
+    assert margin(version.base_path, version.adapter_path, None) > 0.1
+    assert {"kl", "rewards/chosen", "rewards/rejected"} <= {name for point in points_of(run) for name in point}
+
+
+def test_sft_makes_the_demonstration_and_its_end_likelier(training_lab: Lab):
+    run = training_lab.follow_until(training_lab.start("sft", training_lab.freeze("prompt_completion"), epochs=4))
+    version = version_of(training_lab, run)
+    before = log_probability(version.base_path, None, GOOD)
+    assert log_probability(version.base_path, version.adapter_path, GOOD) > before + 3
+    assert "fell from" in run.message
+
+
+def test_a_run_outlives_its_app_and_stopping_it_keeps_a_checkpoint(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"), epochs=20)
+    training_lab.follow_until(run, "training")
+    directory = Path(run.directory)
+    wait_for(directory / run_directory.METRICS)
+    pid = run_directory.read_pid(directory) or 0
+    assert os.getsid(pid) == pid != os.getsid(0)  # a session of its own: no signal to the app's terminal reaches it
+    run_queue.stop_run(training_lab.database, run.id)
+    ended = training_lab.follow_until(run)
+    assert ended.state == "stopped" and ended.version_id is None
+    assert "Stopped by request after" in ended.message
+    assert list((directory / run_directory.CHECKPOINTS).glob("checkpoint-*/adapter_model.safetensors"))
+    assert not (directory / run_directory.MODEL).exists()
+
+
+def test_a_run_killed_from_outside_is_seen_as_such(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"))
+    training_lab.follow_until(run, "training")
+    directory = Path(run.directory)
+    wait_for(directory / run_directory.LOCK)
+    os.kill(run_directory.read_pid(directory) or 0, signal.SIGKILL)
+    ended = training_lab.follow_until(run)
+    assert (ended.state, ended.version_id) == ("killed", None)
+    assert "ended from outside" in ended.message
+    assert progress.read_progress(directory).message == ended.message
+
+
+def test_a_damaged_snapshot_is_refused(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"))
+    with (Path(run.directory) / run_directory.SNAPSHOT).open("ab") as file:
+        file.write(b"x")
+    ended = training_lab.follow_until(run)
+    assert ended.state == "failed" and "fingerprint differs" in ended.message
+
+
+def test_an_unexpected_error_says_where_the_whole_story_is(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"))
+    path = Path(run.directory) / run_directory.RUN
+    described = json.loads(path.read_text())
+    described["parent"]["base_path"] = str(training_lab.home / "nowhere")
+    path.write_text(json.dumps(described))
+    ended = training_lab.follow_until(run)
+    assert ended.state == "failed" and "log.txt" in ended.message
+    assert "Traceback" in (Path(run.directory) / run_directory.LOG).read_text()
+
+
+def wait_for(path: Path, patience: float = 60) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if path.exists() and path.stat().st_size:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} was never written")
+
+
+# ---- what the model is shown ----------------------------------------------------------------------------------------
+
+
+class Notes:
+    """A report that only keeps what it is told."""
+
+    sample_prompts = ()
+    stop_asked = False
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.losses: list[float] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    def metrics(self, step: int, steps: int, values: dict[str, float]) -> None:
+        self.losses.append(values["loss"])
+
+    def samples(self, step: int, texts: list[str]) -> None: ...
+
+
+def pair(chosen: str, rejected: str = BAD, prompt: str = "what is it") -> dict[str, Any]:
+    return {
+        "prompt": said("user", prompt),
+        "chosen": said("assistant", chosen),
+        "rejected": said("assistant", rejected),
+        "judgment_id": "j",
+    }
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_base: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_base)
+
+
+def test_rows_too_long_for_the_model_are_left_out_or_cut_and_it_says_so(tokenizer: Any):
+    from alignment.methods.trl_training import checked
+
+    report = Notes()
+    rows = [pair(GOOD), pair("five " * 60), pair(GOOD, prompt="daily " * 90)]
+    kept = checked(rows, tokenizer, max_length=64, report=report)
+    assert [row["chosen"][0]["content"] for row in kept] == [GOOD, "five " * 60]
+    assert report.notes == [
+        "1 of 3 rows were left out: the prompt fills all 64 tokens a row may have.",
+        "1 rows were cut at 64 tokens, so their answers do not teach where to end.",
+    ]
+
+
+def test_white_space_is_trained_as_it_was_judged_or_not_at_all(tokenizer: Any):
+    from alignment.methods.trl_training import checked
+
+    assert checked([pair(" five ")], tokenizer, 64, Notes())[0]["chosen"][0]["content"] == " five "
+    report = Notes()
+    tokenizer_that_strips = type(tokenizer).from_pretrained(tokenizer.name_or_path)
+    tokenizer_that_strips.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'].strip()")
+    checked([pair(GOOD), pair(" five ")], tokenizer_that_strips, 64, report)
+    assert "1 of 2 rows were left out: the prompt template changes the answer" in report.notes[0]
+
+
+def test_a_template_that_never_ends_an_answer_is_refused(tokenizer: Any):
+    from alignment.methods.trl_training import checked
+    from storage.errors import RunFailed
+
+    endless = type(tokenizer).from_pretrained(tokenizer.name_or_path)
+    endless.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    with pytest.raises(RunFailed, match="would never stop"):
+        checked([pair(GOOD)], endless, 64, Notes())
+
+
+def test_one_batch_of_eight_is_two_of_four_added_up(tiny_base: Path, tmp_path: Path):
+    """Without the likelihood term, which is a mean over the tokens of a batch, the losses and weights agree."""
+    from safetensors.torch import load_file
+
+    from alignment.methods.base import Parent
+    from alignment.methods.dpo import DPO
+    from tests.alignment import tiny_model
+
+    parent = Parent("v0", str(tiny_base), None, tiny_model.TEMPLATE)
+    rows = [pair(f"{GOOD} {n}", f"{BAD} {n} {n}") for n in range(16)]
+    weights, losses = [], []
+    for name, sizes in (("whole", {"batch_size": 8}), ("parts", {"batch_size": 4, "accumulate": 2})):
+        report = Notes()
+        DPO(likelihood_weight=0, **sizes).train(rows, parent, tmp_path / name, report)
+        losses.append(report.losses)
+        weights.append(load_file(tmp_path / name / "model" / "adapter_model.safetensors"))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    for key, value in weights[0].items():
+        assert (value - weights[1][key]).abs().max() < 1e-3, key
+    assert any(value.abs().max() > 1e-4 for key, value in weights[0].items() if "lora_B" in key)  # it moved
+
+
+def test_the_end_of_the_answer_is_the_last_token_trained(tiny_base: Path, tmp_path: Path):
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    from alignment.methods import trl_training
+    from alignment.methods.base import Parent
+    from alignment.methods.dpo import DPO
+    from tests.alignment import tiny_model
+
+    model, tokenizer = trl_training.load(Parent("v0", str(tiny_base), None, tiny_model.TEMPLATE))
+    method = DPO()
+    trainer = DPOTrainer(
+        model=model,
+        args=DPOConfig(**trl_training.arguments(method, 1, tmp_path)),
+        train_dataset=Dataset.from_list([pair(GOOD)]),
+        processing_class=tokenizer,
+        peft_config=trl_training.lora(method),
+    )
+    row = trainer.train_dataset[0]
+    assert row["chosen_ids"][-1] == row["rejected_ids"][-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(row["chosen_ids"][:-1]) == GOOD
+    assert tokenizer.decode(row["prompt_ids"]).endswith("<|im_start|>assistant\n")
