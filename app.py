@@ -1,0 +1,318 @@
+"""Plumbline: builds the app and runs it. The only place where both halves meet.
+
+    python app.py [--model FOLDER_OR_HUB_ID] [--no-browser]
+
+One process owns the database, serves the pages, and keeps two threads: one samples responses ahead of the labelers, the
+other keeps what runs in step with what is stored (runs that ended become versions, served versions are loaded).
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before Gradio and huggingface_hub are imported: no call home, and no statistics over all past events at each event.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+_getfile = inspect.getfile
+
+
+def _no_file_of_gradio(thing: object) -> str:
+    if getattr(thing, "__module__", "").startswith("gradio."):
+        raise OSError("Gradio writes a type stub for each of its 76 components at every import, unless it has no file")
+    return _getfile(thing)  # type: ignore[arg-type]
+
+
+inspect.getfile = _no_file_of_gradio  # saves half of a start's time
+import gradio as gr
+
+inspect.getfile = _getfile
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from alignment import models_page, run_queue, runs_page
+from alignment.base_models import add_base
+from alignment.routes import models_router, runs_router
+from labeling import compare_page, data_page, label_page, projects_page
+from labeling.assignment import Queue
+from labeling.compare_routes import compare_router
+from labeling.comparison import comparison_of, win_rate_of
+from labeling.engines.supervisor import Engines, ServedVersion
+from labeling.feedback import feedback_type
+from labeling.first_project import add_first_project
+from labeling.guard import Guard
+from labeling.identity import Identity, identity_router
+from labeling.prompt_length import too_long
+from labeling.routes import label_router
+from labeling.sampling import Sampler
+from storage import model_versions, settings
+from storage.database import Database
+from storage.errors import AppError
+from storage.records import Message, ModelVersion, Person, Project, Role
+from storage.settings import Settings
+
+ASSETS = Path(__file__).parent / "assets"
+STARTER = ASSETS / "starter_model"
+ROLES: dict[str, Role] = {
+    "/label": "labeler",
+    "/compare": "labeler",
+    "/data": "lead",
+    "/projects": "lead",
+    "/runs": "engineer",
+    "/models": "engineer",
+}
+_log = logging.getLogger("plumbline")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the pages are given. Made once, in `running`."""
+
+    settings: Settings
+    database: Database
+    engines: Engines
+    queue: Queue
+    sampler: Sampler
+    identity: Identity
+
+
+def main() -> int:
+    options = _options()
+    try:
+        chosen = settings.read()
+        _say(f"Opening {chosen.database}")
+        with _listening(chosen.port) as listener, running(chosen, options.model) as services:
+            server = uvicorn.Server(uvicorn.Config(build(services), log_level="warning", timeout_graceful_shutdown=3))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            _say(f"Ready at {url}  (Ctrl+C stops it)")
+            if not options.no_browser and os.environ.get("DISPLAY"):
+                webbrowser.open(url)
+            server.run(sockets=[listener])
+    except AppError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # Ctrl+C; everything is stopped by now
+        return 0
+    return 0
+
+
+@contextmanager
+def running(chosen: Settings, model: str = "") -> Iterator[Services]:
+    """The services, started; stopped in the opposite order. Raises AppError for whatever a person can mend."""
+    with ExitStack() as stack:
+        database = Database.open(chosen.database)
+        stack.callback(database.close)
+        _first_start(database, model)
+        engines = stack.enter_context(Engines(chosen.logs))
+        queue = Queue(
+            database,
+            minimum_responses=lambda name: feedback_type(name).minimum_responses,
+            why_waiting=lambda project: sampler.problem(project),
+        )
+        sampler = Sampler(database, queue, engines)
+        identity = Identity(database, chosen)
+        services = Services(chosen, database, engines, queue, sampler, identity)
+        stack.enter_context(_kept_in_step(services))
+        stack.enter_context(sampler.running())
+        yield services
+
+
+def build(services: Services) -> FastAPI:
+    """The web app: our routes, our static files, and a Gradio page for each room."""
+    app = FastAPI(title="Plumbline", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(identity_router(services.identity))
+    app.add_exception_handler(AppError, _as_json)
+    app.mount("/ui", StaticFiles(directory=ASSETS), name="ui")
+
+    @app.get("/")
+    def home() -> RedirectResponse:
+        return RedirectResponse("/label/", status_code=303)
+
+    @app.get("/favicon.ico")
+    def icon() -> FileResponse:
+        return FileResponse(ASSETS / "favicon.svg", media_type="image/svg+xml")
+
+    @app.get("/manifest.json")
+    def manifest() -> FileResponse:
+        return FileResponse(ASSETS / "manifest.json", media_type="application/manifest+json")
+
+    heads = _mount_pages(app, services)
+    app.add_middleware(CORSMiddleware, allow_origins=[])  # or Gradio's mounts add their own, which let every origin in
+    app.add_middleware(Guard, person_of=services.identity.person_of, roles=ROLES, heads=heads)
+    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    return app
+
+
+# ---- the pages -------------------------------------------------------------------------------------------------------
+
+
+def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
+    """Adds each page and its routes; returns what goes into the head of each."""
+    database, home, identity = services.database, services.settings.home, services.identity
+    person_of = identity.person_of
+    app.include_router(label_router(services.queue, database, person_of))
+    app.include_router(compare_router(database, person_of, lambda a, b, person: _comparison(services, a, b, person)))
+    app.include_router(data_page.data_router(database, person_of))
+    app.include_router(runs_router(database, person_of))
+    app.include_router(
+        models_router(
+            database,
+            person_of,
+            services.engines,
+            lambda version, parent: win_rate_of(database, version, parent),
+            lambda: serve_what_is_stored(services),
+        )
+    )
+    pages = {
+        "/label": (label_page.build(), label_page),
+        "/compare": (compare_page.build(), compare_page),
+        "/data": (data_page.build(database, _fits(services), person_of, lambda: _new_work(services)), data_page),
+        "/projects": (projects_page.build(database, person_of, lambda project: _new_work(services)), projects_page),
+        "/runs": (runs_page.runs_page(database, home, person_of), runs_page),
+        "/models": (models_page.models_page(), models_page),
+    }
+    for path, (page, _) in pages.items():
+        gr.mount_gradio_app(
+            app,
+            page,
+            path=path,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            show_error=False,
+            allowed_paths=[],
+        )
+    return {path: _head(module.SCRIPTS, module.STYLES) for path, (_, module) in pages.items()}
+
+
+def _head(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    links = "".join(f'<link rel="stylesheet" href="/ui/{name}">' for name in ("plumbline.css", *styles))
+    return links + "".join(f'<script src="/ui/{name}"></script>' for name in ("plumbline.js", *scripts))
+
+
+def _comparison(services: Services, first: str, second: str, person: Person) -> Project:
+    project = comparison_of(services.database, first, second)
+    services.sampler.wake()
+    return project
+
+
+def _fits(services: Services) -> Callable[[Sequence[Message]], str]:
+    return lambda messages: too_long(services.database, services.engines, messages)
+
+
+def _new_work(services: Services) -> None:
+    """Prompts or projects changed: look at the tables again."""
+    services.queue.forget()
+    services.sampler.wake()
+
+
+# ---- keeping in step -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _kept_in_step(services: Services) -> Iterator[None]:
+    """Every second: runs that ended become versions, and the servers serve what storage marks as served."""
+    stop = threading.Event()
+
+    def keep() -> None:
+        while not stop.wait(0.5):
+            try:
+                keep_in_step(services)
+            except Exception:  # a bug must not end the thread that everything waits for
+                _log.exception("keeping in step failed")
+
+    serve_what_is_stored(services)
+    thread = threading.Thread(target=keep, name="keeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def keep_in_step(services: Services) -> None:
+    run_queue.follow(services.database, lambda version: serve_what_is_stored(services))
+
+
+def serve_what_is_stored(services: Services) -> None:
+    """Tells the model servers which versions storage marks as served, and the sampler to look again."""
+    served = [one for one in model_versions.served(services.database) if one.kind == "policy"]
+    services.engines.serve([ServedVersion(one.id, one.base_path, one.adapter_path) for one in served])
+    services.sampler.wake()
+
+
+def _first_start(database: Database, model: str) -> None:
+    """A new database gets the model it was started with and something to judge; an old one keeps what it has."""
+    if model_versions.list_all(database):
+        if model and not any(one.base_path == str(Path(model).resolve()) for one in model_versions.list_all(database)):
+            add_base(database, model)
+        return
+    chat = add_base(database, model) if model else _add_starter(database)
+    add_first_project(database, chat.id, STARTER / "prompts.jsonl")
+
+
+def _add_starter(database: Database) -> ModelVersion:
+    """Both stages of the starter model; the one that answers is the newer and the served one."""
+    unread = "The starter model before it learned to answer: it has only read documents."
+    add_base(database, str(STARTER / "base"), version_id="documents-only", served=False, note=unread)
+    return add_base(database, str(STARTER / "chat"), version_id="base", note="The starter model, ready to answer.")
+
+
+# ---- small things ----------------------------------------------------------------------------------------------------
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Plumbline: from human preferences to a better model.")
+    parser.add_argument("--model", default="", help="a model folder or a cached Hugging Face id to begin with")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    return parser.parse_args()
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """A loopback socket that is ours before anything else is started. Raises AppError for a port that is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise AppError(
+            f"Port {port} is taken: another Plumbline may be running (open http://127.0.0.1:{port}). "
+            f"Stop it, or choose another port: make run PLUMBLINE_PORT={port + 1}"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _as_json(request: Request, error: Exception) -> JSONResponse:
+    status = error.status if isinstance(error, AppError) else 500
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+def _say(text: str) -> None:
+    print(f"[{time.process_time():4.1f} s] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+/* The data page: its head, the sources and the snapshots. The import form between them is Gradio's. */
+(() => {
+"use strict";
+const { make, api, fill, count, when, state } = window.Plumbline;
+const TYPES = { preference: "pairs", unpaired_preference: "thumbs", prompt_completion: "demonstrations" };
+const number = (value) => value.toLocaleString("en");
+const parts = {};
+
+window.Plumbline.data = (root) => {
+  parts[root.dataset.part] = root;
+  if (root.dataset.part === "head") head(root);
+  else refresh();
+};
+
+const said = window.Plumbline.said;
+window.Plumbline.said = (root, value) => { // after an import the tables are other ones
+  said(root, value);
+  if (value && parts.tables) refresh();
+};
+
+function head(root) {
+  const text = "Where every row came from, what you may do with it, and what was frozen to learn from.";
+  fill(root, make("div", "head", make("div", {}, make("h1", {}, "Data"), make("p", "lede", text))));
+}
+
+async function refresh() {
+  const root = parts.tables;
+  try {
+    const found = await api("/api/data");
+    fill(root, make("div", "tables", sources(found), snapshots(found)));
+  } catch (error) {
+    fill(root, window.Plumbline.say("bad", error.message));
+  }
+  root.dataset.ready = "yes";
+}
+
+function sources({ sources: rows, held_out_percent: percent }) {
+  const total = rows.reduce((sum, row) => sum + row.prompts, 0);
+  const note = `${count(rows.length, "source")}, ${count(total, "prompt")}; ${percent} % are held out for ever, chosen by a fixed hash`;
+  const body = rows.map((row) => tr(
+    make("span", "b", row.source), cell(number(row.prompts), "n"), cell(number(row.held_out), "n"),
+    row.licence === "Unknown" ? state("warn", "Unknown") : row.licence, when(row.first_at)));
+  return card("Sources", note, table(["Source", "Prompts|n", "Held out|n", "Licence", "Since"], body,
+    "Nothing is imported yet. A file with one prompt a line is enough to begin."));
+}
+
+function snapshots({ snapshots: rows }) {
+  const note = "A snapshot is frozen: a run can always be traced to it, and repeated.";
+  const body = rows.map((row) => tr(
+    make("span", "b", row.name), cell(`${number(row.rows)} ${TYPES[row.dataset_type]}`, "n"),
+    make("span", "mono", row.fingerprint.slice(0, 8)), left_out(row), when(row.created_at)));
+  return card("Snapshots", note, table(["Snapshot", "Rows|n", "Fingerprint", "Left out, and why", "Frozen"], body,
+    "None yet. A new run freezes one."));
+}
+
+function left_out({ counts, policy }) {
+  const named = ["ties", "duplicates", "contradictions", "identical", "held_out", "superseded", "missing"];
+  const words = named.filter((name) => counts[name]).map((name) => `${number(counts[name])} ${name.replace("_", " ")}`);
+  return make("span", { title: policy }, `of ${count(counts.judgments, "judgment")}: ${words.join(", ") || "nothing left out"}`);
+}
+
+const card = (title, note, content) =>
+  make("section", { class: "card", "aria-label": title }, make("div", "ct", make("h2", {}, title), make("span", "mut small", note)), content);
+const cell = (content, cls) => ({ content, cls });
+const tr = (...cells) => make("tr", {}, cells.map((one) => make("td", one.cls || "", one.content ?? one)));
+
+function table(heads, body, empty) {
+  if (!body.length) return make("p", "mut", empty);
+  const head = heads.map((text) => text.split("|")).map(([text, cls]) => make("th", { class: cls, scope: "col" }, text));
+  const all = make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, body));
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": heads[0].split("|")[0] }, all);
+}
+})();

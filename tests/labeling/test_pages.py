@@ -1,0 +1,110 @@
+"""What the buttons of the data page and the projects page do, without Gradio."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.data_page import import_file
+from labeling.projects_page import NEW, project_from, values_of
+from storage import judgments, model_versions, projects, prompts
+from storage.database import Database
+from storage.errors import BadInput, NotFound
+from tests.makers import project, version
+
+GOOD: dict[str, Any] = {
+    "chosen": NEW,
+    "name": "Field questions",
+    "kind": "ranking",
+    "instruction": "Rank them.",
+    "guidelines": "Be fair.",
+    "versions": ["base"],
+    "count": 4,
+    "sources": [],
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "max_tokens": 160,
+}
+
+
+def made(database: Database, **changed: Any) -> Any:
+    return project_from(database, list({**GOOD, **changed}.values()))
+
+
+@pytest.fixture
+def with_base(database: Database) -> Database:
+    model_versions.add(database, version("base"))
+    return database
+
+
+def test_the_form_makes_a_project(with_base: Database) -> None:
+    saved = projects.save(with_base, made(with_base))
+
+    assert projects.list_all(with_base, "labeling") == [saved]
+    assert (saved.feedback_type, saved.responses_per_prompt, saved.sampling.max_tokens) == ("ranking", 4, 160)
+
+
+def test_an_edit_keeps_what_it_must_not_change(with_base: Database) -> None:
+    before = projects.save(with_base, project())
+    after = projects.save(with_base, made(with_base, chosen="p1", guidelines="Be fair and quick."))
+
+    assert (after.id, after.created_at) == (before.id, before.created_at)
+    assert after.guideline_version == 2
+    assert values_of(with_base, "p1")[3] == "Be fair and quick."
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"name": " "}, "Name:"),
+        ({"kind": None}, "Feedback:"),
+        ({"versions": []}, "Versions that answer:"),
+        ({"count": 1}, "Answers per prompt: ranking needs 2 to 6"),
+        ({"count": 7}, "2 to 6"),
+        ({"count": None}, "Answers per prompt"),
+        ({"temperature": -1}, "Temperature:"),
+        ({"temperature": None}, "Temperature:"),
+        ({"top_p": 0}, "Top-p:"),
+        ({"max_tokens": 0}, "Longest answer:"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_and_nothing_is_stored(
+    with_base: Database, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        made(with_base, **changed)
+    assert projects.list_all(with_base) == []
+
+
+def test_a_version_that_is_gone_is_named(with_base: Database) -> None:
+    with pytest.raises(NotFound, match="v9"):
+        made(with_base, versions=["v9"])
+
+
+def test_a_new_project_starts_with_the_newest_served_version(with_base: Database) -> None:
+    model_versions.add(with_base, replace(version("v1"), served=False))
+
+    assert values_of(with_base, NEW)[4] == ["base"]
+
+
+def test_import_says_what_came_of_it(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "One?", "completion": "Yes."}\n{"prompt": "Two?", "completion": "No."}\n')
+
+    first = import_file(database, str(file), "Prompts", "book", "Own", lambda messages: "")
+    second = import_file(database, str(file), "Demonstrations", "book", "Own", lambda messages: "")
+
+    assert first.startswith("2 prompts imported")
+    assert second.startswith("2 demonstrations imported")
+    assert sum(row["prompts"] for row in prompts.sources(database)) == 2
+    assert len(judgments.list_all(database)) == 2
+
+
+def test_import_asks_for_file_and_source(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No file is chosen"):
+        import_file(database, None, "Prompts", "book", "Own", lambda messages: "")
+    with pytest.raises(BadInput, match="where the rows come from"):
+        import_file(database, str(tmp_path), "Prompts", " ", "Own", lambda messages: "")

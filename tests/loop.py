@@ -1,0 +1,137 @@
+"""The whole loop as a person drives it, in a real Chromium. Used by the end-to-end test and by the benchmark.
+
+The scripted person reads only what the page shows and uses only its keys and buttons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests import chromium
+
+Likes = Callable[[str, str], bool]  # (prompt, answer)
+ITEM = ".ls.ready[data-item]:not([data-item=''])"  # an item is painted, and keys count
+SLOW = 60_000  # ms: on two busy cores
+
+
+@contextmanager
+def browser_page(url: str, *, width: int = 1440, height: int = 900) -> Iterator[Page]:
+    """A page of a fresh browser. Fails on an error in the page, and on any request that leaves the app."""
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
+        page = browser.new_context(base_url=url, viewport={"width": width, "height": height}).new_page()
+        page.on("pageerror", lambda error: problems.append(f"error on {page.url}: {error}"))
+        page.on("request", lambda request: problems.append(request.url) if _leaves(request.url, url) else None)
+        page.set_default_timeout(SLOW)
+        yield page
+        browser.close()
+    assert not problems, problems
+
+
+def enter(page: Page, name: str) -> None:
+    page.goto("/")
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_selector(".ls")
+
+
+def import_prompts(page: Page, file: Path, source: str) -> str:
+    """Returns what the page says came of it."""
+    page.goto("/data/")
+    page.locator("#source textarea, #source input").first.fill(source)
+    page.locator("#file input[type=file]").set_input_files(file)
+    expect(page.locator("#file")).to_contain_text(file.name)
+    page.locator("#go").click()
+    said = page.locator("#part-said .say")
+    expect(said).to_be_visible()
+    return said.inner_text()
+
+
+def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> None:
+    """A new project, saved on the projects page."""
+    page.goto("/projects/")
+    expect(page.locator("#name textarea, #name input").first).to_be_visible()
+    page.locator("#project input").click()
+    page.get_by_role("option", name="A new project").click()
+    expect(page.locator("#name textarea, #name input").first).to_have_value("")
+    page.locator("#name textarea, #name input").first.fill(name)
+    page.locator("#feedback").get_by_label(feedback).check()
+    if sources:
+        page.locator("#sources input").click()
+        page.get_by_role("option", name=sources).click()
+        page.keyboard.press("Escape")
+    page.locator("#save").click()
+    expect(page.locator("#part-said .say")).to_contain_text("is saved")
+    page.get_by_role("link", name="Open it on the label page").click()
+    page.wait_for_selector(".ls")
+
+
+def label(page: Page, items: int, likes: Likes) -> int:
+    """Judges so many items by keyboard; returns how many had an answer that is liked."""
+    liked_items = 0
+    for _ in range(items):
+        page.wait_for_selector(ITEM)
+        liked = [likes(shown_prompt(page), text) for text in shown_answers(page)]
+        liked_items += any(liked)
+        mode = page.locator(".ls").get_attribute("data-mode")
+        for number, good in enumerate(liked):
+            page.keyboard.press("abcdef"[number])
+            if mode == "thumbs":
+                page.keyboard.press("ArrowUp" if good else "ArrowDown")
+            else:
+                page.keyboard.press("1" if good else "2")
+        submit(page)
+    expect(page.locator(".save")).to_have_attribute("data-s", "saved")
+    return liked_items
+
+
+def shown_prompt(page: Page) -> str:
+    return (page.locator(".ls .prompt .text").last.text_content() or "").strip()
+
+
+def shown_answers(page: Page) -> list[str]:
+    """The texts on the cards, as the page holds them (Markdown's rendering ends each with a newline)."""
+    return [text.removesuffix("\n") for text in page.locator(".answer .text").all_text_contents()]
+
+
+def submit(page: Page) -> None:
+    """Enter, and wait for another item (or for the page to say that there is none)."""
+    before = page.locator(".ls").get_attribute("data-item")
+    page.keyboard.press("Enter")
+    page.wait_for_function("before => document.querySelector('.ls').dataset.item !== before", arg=before)
+
+
+def train(page: Page, method: str, seconds: float = 180) -> str:
+    """Freezes what was labelled, starts a run of this method, waits for its end; returns the outcome's sentence."""
+    page.goto("/runs/new")
+    page.get_by_role("radio", name=re.compile(f"^{method}")).click()
+    page.get_by_role("button", name="Freeze").click()
+    expect(page.locator("#said")).to_contain_text("Frozen as")
+    page.get_by_role("button", name="Start run").click()
+    page.wait_for_url(re.compile(r"/runs/?\?run="))
+    done = page.locator(".st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
+    expect(done.first).to_be_visible(timeout=seconds * 1000)
+    return page.locator(".say").first.inner_text()
+
+
+def compare(page: Page, first: str, second: str, items: int, likes: Likes) -> str:
+    """Judges so many held-out prompts blind; returns the verdict that the page shows."""
+    page.goto(f"/compare/?a={first}&b={second}")
+    for _ in range(items):
+        page.wait_for_selector(ITEM)
+        left, right = (likes(shown_prompt(page), text) for text in shown_answers(page)[:2])
+        page.keyboard.press("4" if left == right else "2" if left else "6")
+        page.keyboard.press("Enter")
+        expect(page.locator(".save")).to_have_attribute("data-s", "saved")
+        submit(page)
+    return page.locator("[aria-label='What the judgments say so far']").inner_text()
+
+
+def _leaves(address: str, url: str) -> bool:
+    return not address.startswith((url, "data:", "blob:"))
