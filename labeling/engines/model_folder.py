@@ -1,7 +1,7 @@
 """Is this a model we can load, and which one is it? Standard library and huggingface_hub's cache only.
 
 Asked before a server is started, so that a wrong path is answered in a sentence at once and not by a process that dies
-after ten seconds. Nothing is downloaded here.
+after ten seconds. A Hugging Face id is looked up in the cache; it is downloaded only where the hub is switched on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from storage.errors import ModelNotLoadable
 
@@ -22,6 +22,7 @@ BASE_MARK = "base.json"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+_WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _PIECE = 1 << 20
 
 
@@ -79,13 +80,12 @@ def _cached(given: str) -> Path:
             "(owner/name). Check the spelling, or give the full path of the model's folder."
         )
     try:
-        return Path(snapshot_download(given, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        switched_off = " (the hub is switched off: HF_HUB_OFFLINE=1)" if _hub_is_off() else ""
+        return Path(snapshot_download(given, local_files_only=_hub_is_off(), allow_patterns=_WANTED))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        way = "Start with HF_HUB_OFFLINE=0 to download it" if _hub_is_off() else f"The hub could not give it ({error})"
         raise ModelNotLoadable(
-            f"There is no folder {given}, and the Hugging Face cache {constants.HF_HUB_CACHE} does not hold "
-            f"{given}{switched_off}. Fetch it once with `hf download {given}`"
-            f"{' with the hub switched on' if switched_off else ''}, or give the path of a local folder."
+            f"There is no folder {given}, and the Hugging Face cache {constants.HF_HUB_CACHE} does not hold {given}. "
+            f"{way}, or give the path of a local folder."
         ) from error
 
 

@@ -30,7 +30,7 @@ def test_a_path_that_is_not_there(tmp_path: Path):
 
 def test_a_hub_id_that_is_not_in_the_cache(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    _refused("nobody/no-such-model", "cache", "HF_HUB_OFFLINE=1", "hf download nobody/no-such-model")
+    _refused("nobody/no-such-model", "cache", "HF_HUB_OFFLINE=0", "local folder")
 
 
 def test_a_single_file(tmp_path: Path):
