@@ -2,10 +2,10 @@
 
     AppError
     ├── BadInput            what was given cannot be used (file, row, field)
-    │   ├── BadRow          … with the number of the row
-    │   └── PromptTooLong   … longer than the model's context
+    │   └── BadRow          … with the number of the row
     ├── NotFound            no such thing; what there is instead
     ├── NotAllowed          this role may not do this
+    │   └── NotSignedIn     nobody has said who they are
     ├── DatabaseInUse       another process owns the database file
     ├── DiskFull            nothing could be written; nothing was half-written
     ├── NotEnoughFeedback   too few rows to learn from
@@ -38,16 +38,16 @@ class BadRow(BadInput):
         self.row = row
 
 
-class PromptTooLong(BadInput):
-    """A prompt that leaves no room for an answer."""
-
-
 class NotFound(AppError):
     status = 404
 
 
 class NotAllowed(AppError):
     status = 403
+
+
+class NotSignedIn(NotAllowed):
+    """Nobody has said who they are."""
 
 
 class DatabaseInUse(AppError):

@@ -66,6 +66,14 @@ def _read(database: Database, condition: str, **parameters: object) -> list[Judg
     return [_from_row(row, verdicts.get(row["id"], [])) for row in rows]
 
 
+def labelers(database: Database, judgment_ids: Sequence[str]) -> int:
+    """How many people (or sources) made these judgments."""
+    rows = database.read(
+        "SELECT count(DISTINCT labeler) AS n FROM judgments WHERE id IN (SELECT unnest($ids))", ids=list(judgment_ids)
+    )
+    return int(rows[0]["n"])
+
+
 def count(database: Database) -> int:
     return int(database.read("SELECT count(*) AS n FROM judgments")[0]["n"])
 

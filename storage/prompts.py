@@ -65,6 +65,14 @@ def get_many(database: Database, prompt_ids: Collection[str]) -> dict[str, Promp
     return {row["id"]: _from_row(row) for row in rows}
 
 
+def known_hashes(database: Database, hashes: Iterable[str]) -> set[str]:
+    """Those of these text hashes that are stored."""
+    rows = database.read(
+        "SELECT text_hash FROM prompts WHERE text_hash IN (SELECT unnest($hashes))", hashes=list(hashes)
+    )
+    return {row["text_hash"] for row in rows}
+
+
 def ids_by_hash(cursor: Cursor, hashes: Iterable[str]) -> dict[str, str]:
     """Stored ids by text hash."""
     found = rows_of(

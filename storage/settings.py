@@ -64,7 +64,10 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     if unknown := sorted(set(given) - _KNOWN):
         raise BadInput(f"{file}: unknown setting {unknown[0]!r}. Known are {', '.join(sorted(_KNOWN))}.")
     port = _port(environment.get("PLUMBLINE_PORT") or given.get("port", PORT), file)
-    roles = {name: _role(role, file) for name, role in given.get("roles", {}).items()}
+    roles = given.get("roles", {})
+    if not isinstance(roles, dict):
+        raise BadInput(f'{file}: roles is a table of names, [roles] and below it ines = "lead", not {roles!r}.')
+    roles = {name: _role(role, file) for name, role in roles.items()}
     return Settings(home=home, port=port, default_role=_role(given.get("default_role", "engineer"), file), roles=roles)
 
 

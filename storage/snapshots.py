@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from storage.database import Database, Row, insert, rows_of
+from storage.database import Database, Row, insert, is_full, rows_of
 from storage.errors import DiskFull, NotFound
 from storage.records import DatasetType, Snapshot, new_id
 
@@ -62,10 +62,10 @@ def freeze(
 
 def write_parquet(path: Path, dataset_type: DatasetType, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows in the columns of their dataset type. Raises DiskFull."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     columns = COLUMNS[dataset_type]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with duckdb.connect(config={"threads": 1}) as scratch:  # not the owner's connection: rows pass through memory
             declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
             scratch.execute(f"CREATE TABLE rows ({declared})")
@@ -74,14 +74,17 @@ def write_parquet(path: Path, dataset_type: DatasetType, rows: Sequence[Mapping[
         part.replace(path)
     except (OSError, duckdb.IOException) as error:
         part.unlink(missing_ok=True)
-        raise DiskFull(f"The snapshot could not be written to {path.parent}: {error}. Free some space.") from error
+        if is_full(error):
+            raise DiskFull(
+                f"The disk that holds {path.parent} is full: nothing was frozen. Free some space."
+            ) from error
+        raise
 
 
-def read_rows(snapshot: Snapshot, limit: int | None = None) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """The rows back from Parquet."""
-    with duckdb.connect() as scratch:
-        limited = f"LIMIT {int(limit)}" if limit is not None else ""
-        return rows_of(scratch.execute(f"SELECT * FROM read_parquet({_quoted(Path(snapshot.path))}) {limited}"))
+    with duckdb.connect(config={"threads": 1}) as scratch:
+        return rows_of(scratch.execute(f"SELECT * FROM read_parquet({_quoted(path)})"))
 
 
 def fingerprint(path: Path) -> str:

@@ -118,6 +118,15 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         Database.open(tmp_path / "a.duckdb")
 
 
+def test_a_database_that_could_not_be_reopened_is_tried_again(tmp_path: Path, database: Database) -> None:
+    database._connection.close()  # as DuckDB leaves it after a failed write that could not be undone
+
+    with pytest.raises(duckdb.ConnectionException):
+        database.write(lambda cursor: insert(cursor, "people", [person("lost")]))
+    database.write(lambda cursor: insert(cursor, "people", [person("kept")]))
+    assert database.read(NAMES) == [{"name": "kept"}]
+
+
 def test_a_full_disk_is_said_and_what_was_stored_stays(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -142,7 +142,7 @@ def test_the_same_rows_freeze_to_the_same_fingerprint(database: Database, tmp_pa
 
     assert made[0].fingerprint == made[1].fingerprint
     assert snapshots.get(database, made[0].id) == made[0]
-    assert snapshots.read_rows(made[0]) == rows
+    assert snapshots.read_rows(Path(made[0].path)) == rows
 
 
 def test_a_name_must_be_one(database: Database) -> None:

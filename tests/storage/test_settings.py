@@ -35,6 +35,7 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
         ('port = "many"', "'many'"),
         ('default_role = "queen"', "'queen'"),
         ('[roles]\nines = "king"', "'king'"),
+        ('roles = ["ines"]', "table of names"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None:
