@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from storage import assignments, judgments, prompts, responses
+from storage import assignments, judgments, projects, prompts, responses
 from storage.database import Cursor, Database
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.records import (
@@ -32,6 +32,7 @@ from storage.records import (
 )
 
 LEASE = timedelta(minutes=30)
+JUDGED_ALREADY = "This item was judged already, perhaps in another tab. Reload the page to see it."
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ class Queue:
         why_waiting: Callable[[Project], str] = lambda project: "",
         clock: Callable[[], datetime] = now,
     ) -> None:
-        """`minimum_responses` of a feedback type: how many different responses it needs to say anything."""
+        """`minimum_responses` of a feedback type: how many different responses it needs to say anything.
+
+        `why_waiting` says why the answers that a project lacks are not being written; nothing while they are.
+        """
         self._database = database
         self._minimum_responses = minimum_responses
         self._why_waiting = why_waiting
@@ -106,11 +110,12 @@ class Queue:
     def judge(self, judgment: Judgment) -> Judgment:
         """Stores a judgment; durable when this returns. The same id again is the same judgment, not a second one.
 
-        Raises BadInput for responses that were not shown, NotAllowed for somebody else's item.
+        Raises BadInput for responses that were not shown and for a second judgment that does not supersede the first,
+        NotAllowed for somebody else's item.
         """
-        assignment = self._own(judgment.assignment_id or "", judgment.labeler)
-        _check_shown(judgment, assignment)
         with self._lock:
+            assignment = self._own(judgment.assignment_id or "", judgment.labeler)
+            _check_shown(judgment, assignment)
             self._database.write(lambda cursor: self._store(cursor, judgment, assignment))
             board = self._boards.get(assignment.project_id)
             if board:
@@ -121,11 +126,16 @@ class Queue:
         return stored
 
     def skip(self, assignment_id: str, labeler: str, reason: str) -> None:
-        """This person will not get this prompt again."""
-        assignment = self._own(assignment_id, labeler)
-        skipped = replace(assignment, state="skipped", skip_reason=reason)
+        """This person will not get this prompt again. Skipping twice is skipping once.
+
+        Raises BadInput where the item was judged already or its lease ran out.
+        """
         with self._lock:
-            self._update(skipped)
+            assignment = self._own(assignment_id, labeler)
+            if assignment.state == "skipped":
+                return
+            _check_open(assignment)
+            self._update(replace(assignment, state="skipped", skip_reason=reason))
             board = self._boards.get(assignment.project_id)
             if board:
                 board.open.pop(assignment.id, None)
@@ -144,22 +154,32 @@ class Queue:
             ready = len(self._next(project, board, labeler))
             team = sum(1 for prompt_id in board.prompts if board.judged.get(prompt_id))
             mine = sum(1 for prompt_id in board.prompts if labeler in board.judged.get(prompt_id, ()))
-            total = len(board.prompts)
-        return Progress(mine, team, total, ready, "" if ready else self._waiting(project, team, total))
+            waiting = "" if ready else self._waiting(project, board, labeler)
+            return Progress(mine, team, len(board.prompts), ready, waiting)
 
     def unsampled(self, project: Project, ahead: int, leave_out: Collection[str] = ()) -> list[Prompt]:
         """The prompts to sample next, so that `ahead` items stay ready for whoever comes."""
         with self._lock:
             board = self._board(project)
-            waiting = [one for one in board.prompts if not board.judged.get(one)]
-            ready = [one for one in waiting if self._answers(project, board, one)]
-            lacking = [one for one in waiting if one not in leave_out and not self._answers(project, board, one)]
-            return [board.prompts[one] for one in lacking[: max(0, ahead - len(ready))]]
+            lacking = self.lacking(project)
+            held = {one.prompt_id for one in board.open.values()}
+            not_ready = {one.id for one in lacking} | held | _named_in(board.judged) | _named_in(board.skipped)
+            ready = sum(1 for one in board.prompts if one not in not_ready)
+            return [one for one in lacking if one.id not in leave_out][: max(0, ahead - ready)]
 
-    def add_responses(self, project: Project, new: Sequence[Response]) -> None:
-        """Fresh samples, already stored."""
+    def lacking(self, project: Project) -> list[Prompt]:
+        """The prompts that nobody judged and that have too few answers to be shown."""
         with self._lock:
             board = self._board(project)
+            unjudged = [one for one in board.prompts.values() if not board.judged.get(one.id)]
+            return [one for one in unjudged if not self._answers(project, board, one.id)]
+
+    def add_responses(self, project: Project, new: Sequence[Response]) -> None:
+        """Fresh samples, already stored: a board that is not in memory will read them from the tables."""
+        with self._lock:
+            board = self._boards.get(project.id)
+            if board is None:
+                return
             for response in new:
                 board.responses.setdefault(response.prompt_id, []).append(response)
 
@@ -180,12 +200,12 @@ class Queue:
 
     def _taken(self, project: Project, board: _Board, labeler: str) -> set[str]:
         everybody = project.purpose == "comparison"  # then only one's own judgments and leases close an item
-        taken = {one.prompt_id for one in board.open.values() if one.labeler == labeler or not everybody}
-        for prompt_id, labelers in board.judged.items():
-            if labelers and (labeler in labelers or not everybody):
-                taken.add(prompt_id)
-        taken.update(prompt_id for prompt_id, labelers in board.skipped.items() if labeler in labelers)
-        return taken
+        held = {one.prompt_id for one in board.open.values() if one.labeler == labeler or not everybody}
+        return held | self._done(project, board, labeler) | _named_in(board.skipped, labeler)
+
+    def _done(self, project: Project, board: _Board, labeler: str) -> set[str]:
+        """Prompt ids that need no judgment of this labeler any more."""
+        return _named_in(board.judged, labeler if project.purpose == "comparison" else None)
 
     def _answers(self, project: Project, board: _Board, prompt_id: str) -> list[Response]:
         """The responses to show, or none while there are too few."""
@@ -215,19 +235,31 @@ class Queue:
             self._update(one)
             del board.open[one.id]
 
-    def _waiting(self, project: Project, team: int, total: int) -> str:
-        if not total:
+    def _waiting(self, project: Project, board: _Board, labeler: str) -> str:
+        """Why nothing is ready for this labeler."""
+        if not board.prompts:
             side = "held-out prompts" if project.purpose == "comparison" else "prompts"
             return f"There are no {side} yet. Import some on the data page."
-        if team >= total:
+        left = set(board.prompts) - self._done(project, board, labeler)
+        if not left:
             return "Every prompt here is judged. Thank you."
-        return self._why_waiting(project) or "The model is writing more answers."
+        skipped = left & _named_in(board.skipped, labeler)
+        lacking = {one.id for one in self.lacking(project)} & left - skipped
+        held = left - skipped - lacking  # what is neither skipped nor lacks answers would be ready
+        reasons = [
+            (self._why_waiting(project) or "The model is writing more answers.") if lacking else "",
+            f"{prompts_are(len(held))} open with others or in another tab." if held else "",
+            f"{prompts_are(len(skipped))} left that you skipped." if skipped else "",
+        ]
+        return " ".join(reason for reason in reasons if reason)
 
     # ---- remembering ----
 
     def _board(self, project: Project) -> _Board:
         if project.id not in self._boards:
-            self._boards[project.id] = _read_board(self._database, project)
+            stored = {one.id: one for one in projects.list_all(self._database)}
+            current = stored.get(project.id, project)  # the caller's may be from before an edit
+            self._boards[project.id] = _read_board(self._database, current)
         return self._boards[project.id]
 
     def _own(self, assignment_id: str, labeler: str) -> Assignment:
@@ -242,6 +274,8 @@ class Queue:
     def _store(self, cursor: Cursor, judgment: Judgment, assignment: Assignment) -> None:
         if judgment.supersedes:
             _check_supersedes(self._database, cursor, judgment)
+        elif assignment.state == "judged" and judgments.get(self._database, judgment.id) is None:
+            raise BadInput(JUDGED_ALREADY)
         if judgments.add(cursor, judgment):
             assignments.update(cursor, replace(assignment, state="judged"))
 
@@ -261,6 +295,10 @@ def answers_to_show(project: Project, sampled: Sequence[Response], minimum: int)
         distinct.setdefault(response.text, response)
     shown = list(distinct.values())[: project.responses_per_prompt]
     return shown if len(shown) >= minimum else []
+
+
+def prompts_are(count: int) -> str:
+    return "1 prompt is" if count == 1 else f"{count} prompts are"
 
 
 def _item(board: _Board, assignment: Assignment) -> Item:
@@ -285,6 +323,18 @@ def _read_board(database: Database, project: Project) -> _Board:
         elif assignment.state == "open":
             board.open[assignment.id] = assignment
     return board
+
+
+def _named_in(labelers_of: Mapping[str, set[str]], labeler: str | None = None) -> set[str]:
+    """The prompt ids that stand with this labeler; with any, where none is named."""
+    return {one for one, labelers in labelers_of.items() if (labeler in labelers if labeler else labelers)}
+
+
+def _check_open(assignment: Assignment) -> None:
+    if assignment.state == "judged":
+        raise BadInput(JUDGED_ALREADY)
+    if assignment.state != "open":
+        raise BadInput("This item went back to the others, because its time ran out. Reload the page to go on.")
 
 
 def _check_shown(judgment: Judgment, assignment: Assignment) -> None:

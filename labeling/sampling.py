@@ -1,8 +1,9 @@
 """Ask the engine for responses, and keep the pool of unjudged work full, so that nobody waits for a model.
 
 A thread looks at every project in turn. Where fewer than AHEAD items are ready, it samples the next prompts, several
-requests at a time so that the server can mix them in one batch. A seed is derived from prompt, version and try, so
-the same pool is drawn again from the same versions, and no two versions share their noise.
+requests at a time so that the server can mix them in one batch. A seed is derived from the text of the prompt and the
+names of project and version, never from an id made at random, so another home with the same prompts and versions draws
+the same pool, and no two versions share their noise.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from labeling.assignment import Queue
+from labeling.assignment import Queue, prompts_are
 from labeling.engines.client import Completion, EngineClient
 from labeling.engines.template import read_template, render
-from storage import model_versions, projects, responses
+from storage import model_versions, projects, prompts, responses
 from storage.database import Database
-from storage.errors import AppError, EngineRefused
-from storage.records import ModelVersion, Project, Prompt, Response, new_id
+from storage.errors import AppError, BadInput, EngineRefused
+from storage.records import ModelVersion, Project, Prompt, Response, Sampling, new_id
 
 AHEAD = 24
 PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
+ROOM_FOR_AN_ANSWER = 64  # tokens; a prompt that leaves less of the context is too long
+MARGIN_BYTES = 64  # beginning-of-text and the like
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class Sampler:
 
     def problem(self, project: Project) -> str:
         """Why this project's pool does not fill, in a sentence; empty while it does."""
-        return self._problems.get(project.id, "")
+        return self._problems.get(project.id, "") or self._left_out_sentence(project)
 
     def wake(self) -> None:
         """Look again now: prompts, a project or a version are new."""
@@ -76,7 +80,7 @@ class Sampler:
 
     def fill(self) -> int:
         """One look at every project; returns how many prompts were sampled."""
-        return sum(self._fill_project(project) for project in projects.list_all(self._database))
+        return sum(self._try_to_fill(project) for project in projects.list_all(self._database))
 
     def _run(self, pause: float) -> None:
         while not self._stop.is_set():
@@ -88,6 +92,14 @@ class Sampler:
             if not busy:
                 self._wake.wait(pause)
                 self._wake.clear()
+
+    def _try_to_fill(self, project: Project) -> int:
+        try:
+            return self._fill_project(project)
+        except Exception:  # a bug in one project must not starve those after it
+            _log.exception("sampling for project %s failed", project.id)
+            self._problems[project.id] = "Something unexpected went wrong while sampling; the log says what."
+            return 0
 
     def _fill_project(self, project: Project) -> int:
         todo = self._todo(project)
@@ -108,14 +120,26 @@ class Sampler:
         return len(todo)
 
     def _todo(self, project: Project) -> list[Prompt]:
-        in_vain = {prompt for (of, prompt), tries in self._tries.items() if of == project.id and tries >= ENOUGH_TRIES}
-        return self._queue.unsampled(project, self._ahead, leave_out=in_vain)[:PROMPTS_A_BATCH]
+        left_out = self._left_out(project, self._queue.lacking(project))
+        return self._queue.unsampled(project, self._ahead, leave_out=left_out)[:PROMPTS_A_BATCH]
+
+    def _left_out(self, project: Project, lacking: Sequence[Prompt]) -> set[str]:
+        """The ids of those prompts that are not drawn any more."""
+        return {one.id for one in lacking if self._tried(project, one) >= ENOUGH_TRIES}
+
+    def _left_out_sentence(self, project: Project) -> str:
+        """For a project where nothing but prompts that are left out lacks answers; empty otherwise."""
+        lacking = self._queue.lacking(project)
+        count = len(self._left_out(project, lacking))
+        if not count or count < len(lacking):
+            return ""
+        return f"{prompts_are(count)} left out: the answers are all alike, or the model refuses to give any."
 
     def _tried(self, project: Project, prompt: Prompt) -> int:
         return self._tries.get((project.id, prompt.id), 0)
 
     def _sample(self, project: Project, versions: Sequence[ModelVersion], prompt: Prompt) -> list[Response]:
-        """All versions' responses to one prompt; none where the engine refuses this prompt, which stops no other."""
+        """All versions' responses to one prompt; none where it is refused, which stops no other."""
         attempt = self._tried(project, prompt)
         try:
             return [
@@ -123,7 +147,7 @@ class Sampler:
                 for version, count in shares_of(project, versions)
                 for response in sample_version(self._engines, project, version, prompt, count, attempt)
             ]
-        except EngineRefused as error:
+        except (EngineRefused, BadInput) as error:  # the engine, or the chat template
             self._problems[project.id] = f"A prompt was left out. {error}"
             return []
 
@@ -140,19 +164,23 @@ def shares_of(project: Project, versions: Sequence[ModelVersion]) -> list[tuple[
 def sample_version(
     engines: Answering, project: Project, version: ModelVersion, prompt: Prompt, count: int, attempt: int = 0
 ) -> list[Response]:
-    """`count` responses of one version to one prompt. Raises EngineUnavailable, EngineRefused."""
+    """`count` responses of one version to one prompt, shorter where the context leaves less than the project allows.
+
+    Raises EngineUnavailable, EngineRefused, and BadInput where the chat template refuses the prompt.
+    """
     client, name = engines.client(version.id)
-    sampling = project.sampling
+    text = rendered(version, prompt)
+    sampling = _within_context(engines, version, text, project.sampling)
     completions = client.complete(
         name,
-        rendered(version, prompt),
+        text,
         n=count,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_tokens,
-        seed=seed_of(project.id, prompt.id, version.id, attempt),
+        seed=seed_of(project.name, prompts.text_hash(prompt.messages), version.id, attempt),
     )
-    return [_response(project, version, prompt, completion) for completion in completions]
+    return [_response(project, version, prompt, sampling, completion) for completion in completions]
 
 
 def rendered(version: ModelVersion, prompt: Prompt) -> str:
@@ -160,6 +188,19 @@ def rendered(version: ModelVersion, prompt: Prompt) -> str:
     bos, eos = _special_tokens(version.base_path)
     messages = [message.as_dict() for message in prompt.messages]
     return render(version.template, messages, add_generation_prompt=True, bos_token=bos, eos_token=eos)
+
+
+def room_left(engines: Answering, version: ModelVersion, text: str, wanted: int) -> int:
+    """How many tokens of the context a rendered prompt leaves; a lower bound where that is known to be enough.
+
+    A byte-level tokenizer never makes more tokens than there are bytes, so for most prompts nobody has to be asked;
+    the model server counts the tokens of the others. Raises EngineUnavailable.
+    """
+    room = version.context_length - len(text.encode()) - MARGIN_BYTES
+    if room >= wanted:
+        return room
+    client, name = engines.client(version.id)
+    return version.context_length - len(client.tokenize(name, text))
 
 
 def seed_of(*parts: object) -> int:
@@ -173,14 +214,22 @@ def _special_tokens(base_path: str) -> tuple[str, str]:
     return bos, eos
 
 
-def _response(project: Project, version: ModelVersion, prompt: Prompt, completion: Completion) -> Response:
+def _within_context(engines: Answering, version: ModelVersion, text: str, sampling: Sampling) -> Sampling:
+    """The sampling with no more tokens than fit; below ROOM_FOR_AN_ANSWER the engine may refuse."""
+    room = max(ROOM_FOR_AN_ANSWER, room_left(engines, version, text, sampling.max_tokens))
+    return replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+def _response(
+    project: Project, version: ModelVersion, prompt: Prompt, sampling: Sampling, completion: Completion
+) -> Response:
     return Response(
         id=new_id(),
         prompt_id=prompt.id,
         text=completion.text,
         version_id=version.id,
         author=version.id,
-        sampling=project.sampling,
+        sampling=sampling,
         seed=completion.seed,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labeling.importers.files import FileRow, messages_of, read_rows
-from labeling.importers.prompts import Imported, messages_of_text, tags_of
+from labeling.importers.prompts import Fits, Imported, check_fits, messages_of_text, tags_of
 from storage import judgments, prompts
 from storage.database import Cursor, Database
 from storage.records import Demonstration, Judgment, Message, Prompt, new_id
@@ -22,10 +22,12 @@ class _Shown:
     answer: str
 
 
-def import_demonstrations(database: Database, path: Path, *, source: str, licence: str) -> Imported:
+def import_demonstrations(
+    database: Database, path: Path, *, source: str, licence: str, fits: Fits = lambda messages: ""
+) -> Imported:
     """Stores the demonstrations of a file, all or none. Raises BadInput, BadRow."""
     rows = read_rows(path)
-    shown = [_shown(row, source, licence) for row in rows]
+    shown = [_shown(row, source, licence, fits) for row in rows]
     return database.write(lambda cursor: _store(cursor, shown, source))
 
 
@@ -73,8 +75,9 @@ def _labeler(source: str) -> str:
     return f"import: {source}"
 
 
-def _shown(row: FileRow, source: str, licence: str) -> _Shown:
+def _shown(row: FileRow, source: str, licence: str, fits: Fits) -> _Shown:
     messages, answer = _asked_and_answered(row)
+    check_fits(row, messages, fits)
     return _Shown(prompts.make(messages, source=source, licence=licence, tags=tags_of(row)), answer)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,30 +77,50 @@ def _text(path: Path) -> str:
 
 
 def _json_lines(name: str, text: str) -> Iterator[FileRow]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield _json_row(name, number, _json(name, number, line))
+    for number, line in _numbered(text):
+        try:
+            value = json.loads(line)
+        except _UNREADABLE as error:
+            raise BadRow(name, number, f"this is not JSON ({_said(error)})", "Mend or remove the row.") from error
+        yield _json_row(name, number, value)
 
 
 def _json_list(name: str, text: str) -> Iterator[FileRow]:
     try:
         found = json.loads(text) if text.strip() else []
-    except json.JSONDecodeError as error:
-        raise BadRow(name, error.lineno, f"this is not JSON ({error.msg})", "Mend the file.") from error
+    except _UNREADABLE as error:
+        raise BadRow(name, _rows_read(text) + 1, f"this is not JSON ({error})", "Mend the row.") from error
     if not isinstance(found, list):
         raise BadInput(f"{name} holds {type(found).__name__}, not a list of rows. Write [{{…}}, {{…}}].")
     for number, value in enumerate(found, start=1):
         yield _json_row(name, number, value)
 
 
-def _json(name: str, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadRow(name, number, f"this is not JSON ({error.msg})", "Mend or remove the row.") from error
+_UNREADABLE = (ValueError, RecursionError)  # bad JSON, a number of thousands of digits; nesting without end
+
+
+def _said(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _rows_read(text: str) -> int:
+    """How many rows of a JSON list can be read before the one that cannot."""
+    decoder, place = json.JSONDecoder(), text.find("[") + 1
+    for count in itertools.count():
+        try:
+            _, place = decoder.raw_decode(text, re.compile(r"[\s,]*").match(text, place).end())  # type: ignore[union-attr]
+        except _UNREADABLE:
+            return count
+    raise AssertionError("a text ends")
 
 
 def _json_row(name: str, number: int, value: Any) -> FileRow:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(name, number, "it holds half a character (a lone surrogate)", "Mend or remove the row.") from error
+    except RecursionError as error:
+        raise BadRow(name, number, "it is nested too deep", "Mend or remove the row.") from error
     if isinstance(value, str):
         return FileRow(name, number, {"prompt": value})
     if not isinstance(value, dict):
@@ -107,12 +129,32 @@ def _json_row(name: str, number: int, value: Any) -> FileRow:
 
 
 def _csv(name: str, text: str) -> Iterator[FileRow]:
-    reader = csv.DictReader(io.StringIO(text))
-    for number, fields in enumerate(reader, start=2):  # row 1 is the header
-        yield FileRow(name, number, {key: value for key, value in fields.items() if key and value})
+    numbered = _csv_rows(name, text)
+    _, header = next(numbered, (0, []))
+    for number, cells in numbered:
+        if cells:
+            named = zip(header, cells, strict=False)
+            yield FileRow(name, number, {key: value for key, value in named if key and value})
+
+
+def _csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(io.StringIO(text))
+    for number in itertools.count(1):
+        try:
+            yield number, next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise BadRow(name, number, f"this is not CSV ({error})", "Mend or remove the row.") from error
 
 
 def _lines(name: str, text: str) -> Iterator[FileRow]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in _numbered(text):
+        yield FileRow(name, number, {"prompt": line})
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that hold anything. Not splitlines(): that parts a JSON string at U+2028 and its like."""
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield FileRow(name, number, {"prompt": line.strip()})
+            yield number, line.strip()

@@ -9,9 +9,11 @@ from pathlib import Path
 from labeling.importers.files import FileRow, messages_of, read_rows
 from storage import prompts
 from storage.database import Database
+from storage.errors import BadInput
 from storage.records import Message, Prompt
 
 Fits = Callable[[Sequence[Message]], str]
+"""Says in words why a prompt is too long for the model, or nothing. Raises BadInput where it cannot be asked at all."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,13 @@ class Imported:
 def import_prompts(
     database: Database, path: Path, *, source: str, licence: str, fits: Fits = lambda messages: ""
 ) -> Imported:
-    """Stores the prompts of a file, all or none.
-
-    `fits` says in words why a prompt is too long for the model, or nothing. Raises BadInput, BadRow.
-    """
+    """Stores the prompts of a file, all or none. Raises BadInput, BadRow."""
     rows = read_rows(path)
     found = [_prompt(row, source, licence, fits) for row in rows]
     by_hash: dict[str, Prompt] = {}
     for prompt in found:
         by_hash.setdefault(prompts.text_hash(prompt.messages), prompt)
-    known = database.write(lambda cursor: prompts.ids_by_hash(cursor, by_hash))
+    known = prompts.known_hashes(database, by_hash)
     new = [prompt for text_hash, prompt in by_hash.items() if text_hash not in known]
     prompts.add(database, new)
     return Imported(len(rows), len(new), len(rows) - len(new), sum(prompt.held_out for prompt in new))
@@ -70,6 +69,16 @@ def messages_of_text(row: FileRow, text: object) -> list[Message]:
     return [*head, Message("user", asked)]
 
 
+def check_fits(row: FileRow, messages: Sequence[Message], fits: Fits) -> None:
+    """Raises BadRow for a prompt that the model cannot be asked."""
+    try:
+        too_long = fits(messages)
+    except BadInput as error:
+        row.refuse(str(error).removesuffix("."), "Mend or remove the row.")
+    if too_long:
+        row.refuse(too_long, "Shorten it, or choose a model with a longer context.")
+
+
 def tags_of(row: FileRow) -> list[str]:
     tags = row.first_of("tags")
     return [str(tag) for tag in tags] if isinstance(tags, list) else []
@@ -77,6 +86,5 @@ def tags_of(row: FileRow) -> list[str]:
 
 def _prompt(row: FileRow, source: str, licence: str, fits: Fits) -> Prompt:
     messages = messages_to_answer(row)
-    if too_long := fits(messages):
-        row.refuse(too_long, "Shorten it, or choose a model with a longer context.")
+    check_fits(row, messages, fits)
     return prompts.make(messages, source=source, licence=licence, tags=tags_of(row))

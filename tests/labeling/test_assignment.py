@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from labeling.assignment import LEASE, Item, Queue, answers_to_show
-from storage import judgments, prompts, responses
+from storage import judgments, projects, prompts, responses
 from storage.database import Database
 from storage.errors import BadInput, NotAllowed
 from storage.records import Judgment, Project, Ranking, new_id, now
@@ -112,6 +112,44 @@ def test_a_change_supersedes_and_only_once(database: Database) -> None:
         queue.judge(ranked(item, supersedes=first.id))
 
 
+def test_a_second_judgment_of_an_item_is_refused_unless_it_supersedes(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 1)
+    item = queue_of(database).take(asked, "ines", 1, "t1")[0]
+    queue = queue_of(database)  # the app was started again, and two tabs hold the item
+    first = queue.judge(ranked(item))
+
+    with pytest.raises(BadInput, match="judged already"):
+        queue.judge(ranked(item))
+    changed = queue.judge(ranked(item, supersedes=first.id))
+    assert queue.judge(first) == first  # sent again late: still the same judgment
+    assert judgments.standing(database) == [changed]
+
+
+def test_what_was_judged_cannot_be_skipped(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 1)
+    queue = queue_of(database)
+    item = queue.take(asked, "ines", 1, "t1")[0]
+    queue.judge(ranked(item))
+
+    with pytest.raises(BadInput, match="judged already"):
+        queue.skip(item.assignment.id, "ines", "odd")
+    assert queue_of(database).progress(asked, "ines").mine == 1
+
+
+def test_skipping_twice_is_skipping_once(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 1)
+    queue = queue_of(database)
+    item = queue.take(asked, "ines", 1, "t1")[0]
+
+    queue.skip(item.assignment.id, "ines", "odd")
+    queue.skip(item.assignment.id, "ines", "again")
+
+    assert queue.item(item.assignment.id).assignment.skip_reason == "odd"
+
+
 def test_nobody_judges_for_somebody_else_or_about_what_was_not_shown(database: Database) -> None:
     asked = project()
     sampled(database, asked, 1)
@@ -146,6 +184,8 @@ def test_a_lease_that_ran_out_frees_the_item_and_a_late_judgment_is_kept(databas
     time[0] += LEASE + timedelta(seconds=1)
 
     assert prompts_of(queue.take(asked, "tom", 1, "t2")) == {item.prompt.id}
+    with pytest.raises(BadInput, match="time ran out"):
+        queue.skip(item.assignment.id, "ines", "odd")
     assert queue.judge(ranked(item)).labeler == "ines"
 
 
@@ -213,3 +253,67 @@ def test_an_empty_queue_says_why(database: Database) -> None:
     assert [one.id for one in queue.unsampled(asked, 5)] == [
         one.id for one in prompts.in_order(database, held_out=False)
     ]
+
+
+def test_a_board_is_read_by_the_project_as_it_is_stored(database: Database) -> None:
+    before = projects.save(database, project(sources=("test",)))
+    sampled(database, before, 2)
+    queue = queue_of(database)
+    assert queue.progress(before, "ines").total == 2
+    edited = projects.save(database, project(sources=("elsewhere",)))
+    queue.forget(edited.id)
+
+    queue.add_responses(before, [])
+    assert queue.unsampled(before, 5) == []  # the sampler still holds the old record
+
+    assert queue.progress(edited, "ines").total == 0
+
+
+def test_responses_of_a_board_not_in_memory_are_read_from_the_tables_once(database: Database) -> None:
+    asked = project()
+    (one,) = some_prompts(1)
+    prompts.add(database, [one])
+    drawn = [response(one.id, text, project_id=asked.id) for text in ("a", "b")]
+    responses.add(database, drawn)
+    queue = queue_of(database)
+
+    queue.add_responses(asked, drawn)
+
+    assert sorted(shown.text for shown in queue.take(asked, "ines", 1, "t1")[0].responses) == ["a", "b"]
+
+
+def test_an_item_that_is_held_or_skipped_is_not_ready_for_whoever_comes(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 2)
+    prompts.add(database, some_prompts(4))  # the first two are there already
+    queue = queue_of(database)
+    assert queue.unsampled(asked, 2) == []
+
+    _, skipped = queue.take(asked, "ines", 2, "t1")
+    queue.skip(skipped.assignment.id, "ines", "odd")
+
+    assert len(queue.unsampled(asked, 2)) == 2
+
+
+def test_waiting_says_who_holds_what_is_left_and_what_was_skipped(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 3)
+    queue = queue_of(database)
+    hers = queue.take(asked, "ines", 3, "t1")
+
+    assert queue.progress(asked, "tom").waiting == "3 prompts are open with others or in another tab."
+    queue.judge(ranked(hers[0]))
+    queue.skip(hers[1].assignment.id, "ines", "odd")
+    assert queue.progress(asked, "ines").waiting == (
+        "1 prompt is open with others or in another tab. 1 prompt is left that you skipped."
+    )
+    queue.judge(ranked(hers[2]))
+    assert queue.progress(asked, "ines").waiting == "1 prompt is left that you skipped."
+    queue.judge(ranked(queue.take(asked, "tom", 1, "t2")[0]))
+    assert queue.progress(asked, "tom").waiting == "Every prompt here is judged. Thank you."
+
+
+def test_the_model_is_writing_only_where_answers_are_lacking(database: Database) -> None:
+    prompts.add(database, some_prompts(1))
+
+    assert queue_of(database).progress(project(), "ines").waiting == "The model is writing more answers."

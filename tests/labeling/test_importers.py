@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from labeling.importers.prompts import import_prompts
 from storage import judgments, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow
-from storage.records import Demonstration
+from storage.records import Demonstration, Message
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -57,6 +58,19 @@ def test_input_and_system_become_part_of_the_prompt(database: Database, tmp_path
     ]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+def test_a_row_ends_at_a_line_feed_and_nowhere_else(database: Database, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    asked = ["One\u2028and\u0085a half?", "Two?"]
+    rows = [json.dumps(one, ensure_ascii=False) if name == "a.jsonl" else one for one in asked]
+    path.write_bytes("\r\n".join(rows).encode())
+
+    bring(database, path)
+
+    stored = [*prompts.in_order(database, held_out=False), *prompts.in_order(database, held_out=True)]
+    assert sorted(one.text for one in stored) == sorted(asked)
+
+
 def test_prompts_that_are_there_are_counted_not_doubled(database: Database, tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "One?\nTwo?\nOne?\n")
 
@@ -83,6 +97,23 @@ def test_prompts_that_are_there_are_counted_not_doubled(database: Database, tmp_
         ("a.jsonl", [{"messages": "hello"}], 1, "not a list of turns"),
         ("a.json", '[{"prompt": "One?"},\n{"prompt": ]', 2, "not JSON"),
         ("a.csv", "prompt,x\nOne?,1\n,2\n", 3, "no prompt"),
+        pytest.param("a.csv", "prompt\nOne?\n" + "x" * 200_000, 3, "field larger than", id="long field"),
+        pytest.param(
+            "a.jsonl",
+            '{"prompt": "One?"}\n{"prompt": "\\ud800"}',
+            2,
+            "half a character",
+            id="half a character in a line",
+        ),
+        pytest.param("a.json", '["One?", "\\ud800"]', 2, "half a character", id="half a character in a list"),
+        pytest.param("a.jsonl", '"One?"\n' + "[" * 100_000, 2, "recursion", id="deep line"),
+        pytest.param("a.json", '["One?", ' + "[" * 100_000, 2, "recursion", id="deep list"),
+        pytest.param(
+            "a.jsonl", '"One?"\n{"prompt": ' + "9" * 5_000 + "}", 2, "4300 digits", id="long number in a line"
+        ),
+        pytest.param(
+            "a.json", '["One?", {"prompt": ' + "9" * 5_000 + "}]", 2, "4300 digits", id="long number in a list"
+        ),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_and_nothing_is_stored(
@@ -122,6 +153,26 @@ def test_a_prompt_that_does_not_fit_is_named_and_nothing_is_stored(database: Dat
 
     with pytest.raises(BadRow, match="row 2: too long"):
         bring(database, path, fits=lambda messages: "too long" if len(messages[-1].content) > 100 else "")
+    assert count(database) == 0
+
+
+def test_a_prompt_that_the_chat_template_refuses_is_named(database: Database, tmp_path: Path) -> None:
+    def fits(messages: Sequence[Message]) -> str:
+        if messages[0].role == "system":
+            raise BadInput("The chat template knows no system turn.")
+        return ""
+
+    path = write(tmp_path, "a.jsonl", [{"prompt": "One?"}, {"prompt": "Two?", "system": "Be brief."}])
+
+    with pytest.raises(BadRow, match=r"row 2: The chat template knows no system turn\. Mend"):
+        bring(database, path, fits=fits)
+
+
+def test_demonstrations_have_to_fit_too(database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", [{"prompt": "One?", "completion": "Yes."}])
+
+    with pytest.raises(BadRow, match="row 1: too long"):
+        import_demonstrations(database, path, source="book", licence="Own", fits=lambda messages: "too long")
     assert count(database) == 0
 
 

@@ -26,6 +26,7 @@ class FakeEngine:
         self.refuses: set[str] = set()
         self.down = False
         self.alike = False
+        self.broken: set[str] = set()
 
     def client(self, version_id: str, /) -> tuple[FakeEngine, str]:
         if self.down:
@@ -33,6 +34,8 @@ class FakeEngine:
         return self, version_id
 
     def complete(self, model: str, prompt: str, *, n: int, seed: int, **settings: object) -> list[Completion]:
+        if model in self.broken:
+            raise ZeroDivisionError
         if any(text in prompt for text in self.refuses):
             raise EngineRefused("This model's maximum context length is 512 tokens.")
         self.asked.append({"model": model, "prompt": prompt, "n": n, "seed": seed, **settings})
@@ -88,13 +91,16 @@ def test_versions_share_the_answers_evenly_and_no_seed() -> None:
 
 def test_a_prompt_whose_answers_are_all_alike_is_left_out_after_some_tries(database: Database, tmp_path: Path) -> None:
     filled(database, tmp_path, count=1)
-    projects.save(database, project())
+    asked_of = projects.save(database, project())
     engine = FakeEngine()
     engine.alike = True
     sampler, _ = sampler_of(database, engine)
 
     assert [sampler.fill() for _ in range(5)] == [1, 1, 1, 0, 0]
     assert len({asked["seed"] for asked in engine.asked}) == 3
+    assert sampler.problem(asked_of) == (
+        "1 prompt is left out: the answers are all alike, or the model refuses to give any."
+    )
 
 
 def test_a_refused_prompt_stops_no_other_and_is_said(database: Database, tmp_path: Path) -> None:
@@ -108,6 +114,59 @@ def test_a_refused_prompt_stops_no_other_and_is_said(database: Database, tmp_pat
 
     assert queue.progress(asked, "ines").ready == 1
     assert "maximum context length" in sampler.problem(asked)
+
+
+def test_a_prompt_that_the_chat_template_refuses_stops_no_other(database: Database, tmp_path: Path) -> None:
+    template = "{% if 'odd' in messages[0]['content'] %}{{ raise_exception('no') }}{% endif %}{{ messages }}"
+    model_versions.add(database, version(base_path=str(tmp_path), template=template))
+    prompts.add(database, [prompt("An odd one?", held_out=False), prompt("Short?", held_out=False)])
+    asked = projects.save(database, project())
+    sampler, queue = sampler_of(database, FakeEngine())
+    sampler.fill()
+
+    assert queue.progress(asked, "ines").ready == 1
+    assert "left out. The chat template cannot" in sampler.problem(asked)
+
+
+def test_a_bug_in_one_project_does_not_starve_the_next(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, versions=("broken", "base"))
+    broken = projects.save(database, project(id="p0", version_ids=("broken",)))
+    sound = projects.save(database, project(id="p1"))
+    engine = FakeEngine()
+    engine.broken.add("broken")
+    sampler, queue = sampler_of(database, engine)
+
+    assert sampler.fill() == 3
+    assert queue.progress(sound, "ines").ready == 3
+    assert "the log says what" in sampler.problem(broken)
+
+
+def test_a_prompt_that_leaves_little_of_the_context_gets_a_shorter_answer(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=0)
+    prompts.add(database, [prompt("word " * 400, held_out=False), prompt("Short?", held_out=False)])
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    sampler_of(database, engine)[0].fill()
+
+    stored = [one for of_prompt in responses.by_prompt(database, asked.id).values() for one in of_prompt]
+    recorded = sorted(one.sampling.max_tokens for one in stored if one.sampling)
+
+    assert recorded == [108, 108, 256, 256]  # 512, less 400 words and the 4 of the template
+    assert sorted(int(str(asked["max_tokens"])) for asked in engine.asked) == [108, 256]
+
+
+def test_another_home_draws_the_same_seeds(tmp_path: Path) -> None:
+    seeds = []
+    for home, project_id in (("one", "p1"), ("two", "p2")):
+        database = Database.open(tmp_path / home / "plumbline.duckdb")
+        filled(database, tmp_path, count=2)  # prompts whose ids are made at random
+        projects.save(database, project(id=project_id))
+        engine = FakeEngine()
+        sampler_of(database, engine)[0].fill()
+        database.close()
+        seeds.append({asked["seed"] for asked in engine.asked})
+
+    assert seeds[0] == seeds[1] and len(seeds[0]) == 2
 
 
 def test_a_server_that_is_away_is_said_and_nothing_is_counted_as_a_try(database: Database, tmp_path: Path) -> None:
