@@ -68,7 +68,7 @@ def read_progress(directory: Path, since: int = 0, now: float | None = None) -> 
     last = pace[-1] if pace else {}
     return Progress(
         state=outcome.state if outcome and state == "ended" else state,
-        message=message_of(state, outcome),
+        message=_how_far(last) if state == "training" else message_of(state, outcome),
         step=int(last.get("step", 0)),
         steps=int(last.get("steps", 0)),
         seconds=outcome.seconds if outcome else _elapsed(directory, state, last, now),
@@ -94,6 +94,10 @@ def message_of(state: DirectoryState, outcome: Outcome | None) -> str:
         "missing": "The directory of this run is gone, so nothing can be said about it.",
         "ended": "Ended.",
     }[state]
+
+
+def _how_far(last: Mapping[str, float]) -> str:
+    return f"Step {last['step']:.0f} of {last['steps']:.0f}." if last else "Loading the model."
 
 
 def seconds_left(points: Sequence[Mapping[str, float]]) -> float | None:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from alignment import run_queue
 from alignment.base_models import add_base
 from alignment.methods import METHODS
 from alignment.methods.base import Method
 from alignment.progress import Progress, read_progress
-from storage import model_versions, runs, snapshots
+from storage import judgments, model_versions, runs, snapshots
 from storage.database import Database
 from storage.errors import NotAllowed
 from storage.records import RUN_ENDED, ModelVersion, Person, Run, Snapshot
@@ -189,7 +189,7 @@ def snapshot_json(database: Database, snapshot: Snapshot) -> dict[str, Any]:
         "rows": snapshot.rows,
         "rows_are": rows_are(snapshot.dataset_type),
         "judgments": len(snapshot.judgment_ids),
-        "people": _people_behind(database, snapshot),
+        "people": judgments.labelers(database, snapshot.judgment_ids),
         "fingerprint": snapshot.fingerprint,
         "counts": dict(snapshot.counts),
         "policy": snapshot.policy,
@@ -218,8 +218,12 @@ def _method(name: str) -> type[Method] | None:
 
 
 def _planned_steps(run: Run, snapshot: Snapshot) -> int:
+    """0 where nobody knows any more: the method is gone, or has other settings today."""
     method = _method(run.method)
-    return method.model_validate(dict(run.settings)).steps(snapshot.rows) if method else 0
+    try:
+        return method.model_validate(dict(run.settings)).steps(snapshot.rows) if method else 0
+    except ValidationError:
+        return 0
 
 
 def _place(run: Run, line: Sequence[Run]) -> int:
@@ -231,11 +235,6 @@ def _next_ids(database: Database, line: Sequence[Run]) -> dict[str, str]:
     """The version that each unfinished run becomes, if those before it in line succeed."""
     first = int(model_versions.next_id(database).removeprefix("v"))
     return {run.id: f"v{first + place}" for place, run in enumerate(line)}
-
-
-def _people_behind(database: Database, snapshot: Snapshot) -> int:
-    statement = "SELECT count(DISTINCT labeler) AS people FROM judgments WHERE list_contains($ids, id)"
-    return int(database.read(statement, ids=list(snapshot.judgment_ids))[0]["people"])
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
       run.json           method, settings, parent, snapshot, package versions       by the app, before the run starts
       snapshot.parquet   the rows to learn from                                     by the app
       log.txt            everything the run printed                                 created by the launcher
+      stop               its existence asks the run to stop at its next step        by the launcher
       lock               held (flock) by the run while it lives; holds its pid      by the run, and so are the rest
       metrics.jsonl      one line per logged step
       samples.jsonl      fixed held-out prompts answered as training goes
@@ -33,12 +34,13 @@ DirectoryState = Literal["prepared", "starting", "training", "ended", "killed", 
 OutcomeState = Literal["succeeded", "failed", "stopped"]
 
 RUN, SNAPSHOT, LOG, LOCK, OUTCOME = "run.json", "snapshot.parquet", "log.txt", "lock", "outcome.json"
+STOP = "stop"
 METRICS, SAMPLES, CHECKPOINTS, MODEL = "metrics.jsonl", "samples.jsonl", "checkpoints", "model"
 
 STARTING_SECONDS = 60.0  # a launched process that has not taken its lock by then never will
 KILLED = (
-    "The run was ended from outside before it could say why: the machine restarted, ran out of memory, or someone "
-    "ended the process. Its last words are in the log. Start it again; nothing of it is served."
+    "The run was ended from outside before it could say why (the machine restarted, ran out of memory, or someone "
+    "ended the process), or its disk was full. Its last words are in the log. Start it again; nothing of it is served."
 )
 
 
@@ -141,10 +143,14 @@ def write_outcome(directory: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(directory: Path) -> Outcome | None:
+    """None while there is none. One that cannot be read is a failure: nobody knows any more what came of the run."""
     try:
         return Outcome(**json.loads((directory / OUTCOME).read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError) as error:
+        sentence = f"{directory / OUTCOME} was damaged ({error}), so nothing of this run is served. Start it again."
+        return Outcome("failed", sentence, steps=0, seconds=0.0)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
 """Runs wait in line, one trains at a time, and each that succeeds leaves a model version.
 
-`start_run` prepares a directory and puts the run in line; `follow`, called every second by one thread of the app, does
-the rest. Each of its steps looks at the directories first and only then at what the database believes, and can be done
-twice: so a crash between any two steps, of the app or of a run, is put right by the next pass.
+`start_run` prepares a directory and puts the run in line; `follow`, called again and again by one thread of the app,
+does the rest. Each of its steps looks at the directories first and only then at what the database believes, and can be
+done twice: so a crash between any two steps, of the app or of a run, is put right by the next pass.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from alignment import run_directory
 from alignment.launchers.base import Launcher
 from alignment.launchers.local import LocalLauncher
 from alignment.methods import method_named
-from alignment.methods.base import Method
+from alignment.methods.base import LoraMethod, Method
 from alignment.progress import message_of
 from alignment.run_directory import DirectoryState, Outcome
 from storage import model_versions, prompts, runs, snapshots
@@ -35,6 +36,7 @@ THREADS = 1  # a run leaves the other cores to the label page and the model serv
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 STOPPED_IN_LINE = "Stopped by request before it started."
 
+log = logging.getLogger(__name__)
 _starting = threading.Lock()  # two people starting at once must not be given the same id
 
 
@@ -52,6 +54,7 @@ def start_run(
     snapshot = snapshots.get(database, snapshot_id)
     parent = model_versions.get(database, parent_id)
     refuse(method, snapshot, parent)
+    method = with_adapter_of(parent, method)
     with _starting:
         run_id = runs.next_id(database, method.name)
         directory = (home / "runs" / run_id).resolve()
@@ -85,14 +88,17 @@ def follow(database: Database, on_version: Callable[[ModelVersion], None], launc
     line = []
     busy = False
     for run in runs.unfinished(database):
-        state = launcher.status(Path(run.directory))
-        if state == "prepared":
-            line.append(run)
-        elif state in ("starting", "training"):
-            busy = True
-            _note_training(database, run)
-        else:
-            _finish(database, run, state, on_version)
+        try:
+            state = launcher.status(Path(run.directory))
+            if state == "prepared":
+                line.append(run)
+            elif state in ("starting", "training"):
+                busy = True
+                _note_training(database, run)
+            else:
+                _finish(database, run, state, on_version)
+        except Exception:  # one run that cannot be followed holds up no other
+            log.exception("following the run %s failed", run.id)
     if line and not busy:
         _launch(database, line[0], launcher)
 
@@ -119,6 +125,32 @@ def refuse(method: Method, snapshot: Snapshot, parent: ModelVersion) -> None:
     if parent.kind != "policy":
         raise BadInput(f"{parent.id} is a {parent.kind}, which gives scores and not answers. Choose another parent.")
     method.refuse_too_little(snapshot.rows, snapshot.counts)
+
+
+def with_adapter_of(parent: ModelVersion, method: Method) -> Method:
+    """The settings that a run from this parent really has: it goes on training the adapter that its parent has.
+
+    Raises BadInput where another rank or strength was asked for.
+    """
+    if parent.adapter_path is None or not isinstance(method, LoraMethod):
+        return method
+    adapter = _adapter_settings(parent.id, Path(parent.adapter_path))
+    for name, value in adapter.items():
+        field, asked = type(method).model_fields[name], getattr(method, name)
+        if asked not in (value, field.default):
+            raise BadInput(
+                f"{field.title}: {asked} was asked for, and a run from {parent.id} goes on training its adapter, "
+                f"which has {value}. Leave it at {field.default}, or start from a base model."
+            )
+    return method.model_copy(update=adapter)
+
+
+def _adapter_settings(version_id: str, folder: Path) -> dict[str, int]:
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+        return {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"The adapter of {version_id} cannot be read ({error}). Choose another parent.") from error
 
 
 def _explained(method: type[Method], problem: Mapping[str, Any]) -> str:
@@ -191,6 +223,10 @@ def _launch(database: Database, run: Run, launcher: Launcher) -> None:
         launcher.submit(Path(run.directory))
     except AppError as error:
         runs.set_state(database, run.id, "failed", message=str(error), ended_at=now())
+    except Exception as error:
+        log.exception("starting the run %s failed", run.id)
+        sentence = f"The run could not be started: {error}. The whole story is in the log of the app."
+        runs.set_state(database, run.id, "failed", message=sentence, ended_at=now())
     else:
         _note_training(database, run)
 

@@ -1,14 +1,13 @@
 """The training process: python -m alignment.train runs/<run id>.
 
 It owns the directory while it lives (run_directory.py says what is in it) and needs nothing else: no database, no app.
-So the same command runs on this machine, in a terminal or on a cluster. SIGTERM asks it to stop: it finishes its step,
-keeps a checkpoint and says that it was stopped.
+So the same command runs on this machine, in a terminal or on a cluster. The file `stop` in the directory, or SIGTERM,
+asks it to stop: it finishes its step, keeps a checkpoint and says that it was stopped.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from alignment import run_directory
 from alignment.methods import method_named
 from alignment.methods.base import Method, Parent
 from alignment.run_directory import MODEL, Outcome
+from storage import snapshots
 from storage.errors import AppError, DiskFull, RunFailed
 
 ENVIRONMENT = {
@@ -93,15 +93,12 @@ def _judged(report: DirectoryReport, method: Method, rows: int, final: Mapping[s
 def read_rows(directory: Path, snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of the snapshot that run.json names. Raises RunFailed where the file is another one."""
     path = directory / run_directory.SNAPSHOT
-    if _sha256(path) != snapshot["fingerprint"]:
+    if snapshots.fingerprint(path) != snapshot["fingerprint"]:
         raise RunFailed(
             "The snapshot in the run's directory is not the one this run was started with (its fingerprint differs): "
             "it was damaged or changed. Start a new run from the snapshot."
         )
-    from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
-
-    rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    return rows
+    return snapshots.read_rows(path)
 
 
 class DirectoryReport:
@@ -110,7 +107,7 @@ class DirectoryReport:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.sample_prompts: Sequence[Sequence[Mapping[str, str]]] = ()
-        self.stop_asked = False
+        self._signalled = False
         self.step = self.steps = 0
         self.notes: list[str] = []
         self._started = self._last = time.monotonic()
@@ -120,8 +117,12 @@ class DirectoryReport:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
+    @property
+    def stop_asked(self) -> bool:
+        return self._signalled or (self.directory / run_directory.STOP).exists()
+
     def ask_to_stop(self, signal_number: int, frame: FrameType | None) -> None:
-        self.stop_asked = True
+        self._signalled = True
 
     def metrics(self, step: int, steps: int, values: Mapping[str, float]) -> None:
         self.step, self.steps = step, steps
@@ -152,7 +153,7 @@ class DirectoryReport:
             seconds=round(self.seconds, 2),
             final=_finite(final or {}),
             peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            fingerprint=_sha256(adapter) if state == "succeeded" else "",
+            fingerprint=snapshots.fingerprint(adapter) if state == "succeeded" else "",
         )
 
     def _speed(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -192,10 +193,6 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
     """JSON has no word for infinity; a value that is not a number is left out."""
     return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Asking is synchronous and is done from worker threads; only `stream`, which feed
 asynchronous. Both build the same request and read the same choices.
 
 Nothing is asked twice unless it is safe: a lost connection or a 503 is tried again with growing pauses (an answer is
-fixed by its seed, so asking again changes nothing); a refusal never is.
+fixed by its seed, so asking again changes nothing); a refusal never is, nor is loading or unloading an adapter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,14 +48,6 @@ class Delta:
     finish_reason: str | None
 
 
-def distinct(completions: Sequence[Completion]) -> list[Completion]:
-    """Equal answers once, in the order in which they came: nobody should judge an answer against itself."""
-    first: dict[str, Completion] = {}
-    for completion in completions:
-        first.setdefault(completion.text, completion)
-    return list(first.values())
-
-
 class EngineClient:
     """Asks the server at `url`. One client may be used by many threads.
 
@@ -73,6 +65,7 @@ class EngineClient:
             "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
+        self._server_name = ""
 
     def close(self) -> None:
         self._http.close()
@@ -83,6 +76,13 @@ class EngineClient:
             return self._http.get("/health", timeout=2.0).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def server_name(self) -> str:
+        """Which engine answers, for the record: "embedded 0.1", "vllm 0.32.0". Asked once."""
+        if not self._server_name:
+            said = self._ask("GET", "/version").json()
+            self._server_name = f"{said.get('name', 'vllm')} {said['version']}"  # vLLM says only its version
+        return self._server_name
 
     def models(self) -> list[str]:
         """The names that can be asked: the base under its names, then the adapters."""
@@ -166,15 +166,17 @@ class EngineClient:
     def load_adapter(self, name: str, path: str) -> None:
         """Serve the adapter in `path` as `name`.
 
-        Raises ModelNotLoadable with the reason when this adapter cannot be served by this server.
+        Raises ModelNotLoadable with the reason when this adapter cannot be served by this server. After
+        EngineUnavailable it may be there all the same: `models` says.
         """
         try:
-            self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+            self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, pauses=())
         except EngineRefused as refusal:
             raise ModelNotLoadable(f"The adapter in {path} cannot be served. {refusal}") from refusal
 
     def unload_adapter(self, name: str) -> None:
-        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        """After EngineUnavailable it may be gone all the same: `models` says."""
+        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, pauses=())
 
     def tokenize(
         self, model: str, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None
@@ -199,13 +201,12 @@ class EngineClient:
         counts = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("vllm:generation_tokens_total")]
         return int(sum(float(count) for count in counts))
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
-        return self._with_patience(lambda: self._http.request(method, path, json=body))
-
-    def _with_patience(self, request: Callable[[], httpx.Response]) -> httpx.Response:
-        for pause in (*PAUSES, None):
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, pauses: Sequence[float] | None = None
+    ) -> httpx.Response:
+        for pause in (*(PAUSES if pauses is None else pauses), None):
             try:
-                reply = request()
+                reply = self._http.request(method, path, json=body)
             except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
                 if pause is None:
                     raise self._unavailable(error) from error

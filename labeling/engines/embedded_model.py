@@ -23,11 +23,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from labeling.engines.embedded_adapters import Adapters
-from labeling.engines.model_folder import base_fingerprint
-
-BASE = "__base__"  # PEFT's name for a row without an adapter
-
-_EMPTY = "empty"
+from labeling.engines.model_folder import base_fingerprint, context_length
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Sampling:
 
 @dataclass(eq=False)
 class Row:
-    """One sequence being answered: `version` is an adapter's name or BASE, `token_ids` what it has said so far."""
+    """One sequence being answered: `version` is a name that Adapters gave, or BASE; `token_ids` what it has said."""
 
     prompt: Sequence[int]
     version: str
@@ -60,7 +56,7 @@ class EmbeddedModel:
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.vocabulary: int = base.get_input_embeddings().num_embeddings
-        longest = getattr(base.config, "max_position_embeddings", None) or 2048
+        longest = context_length(folder)
         self.max_model_len: int = min(max_model_len or longest, longest)
         self.eos_ids = _eos_ids(base.generation_config.eos_token_id, self.tokenizer.eos_token_id)
         self.adapters = Adapters(base, max_lora_rank, base_fingerprint(folder))

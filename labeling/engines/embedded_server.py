@@ -40,6 +40,7 @@ from labeling.engines.embedded_protocol import (
 )
 from labeling.engines.embedded_scheduler import Scheduler, UnknownModel
 
+VERSION = "0.1"  # a new one whenever the same seed gives another answer
 DEFAULT_MAX_TOKENS = 16  # of /v1/completions, as OpenAI has it
 
 
@@ -78,7 +79,7 @@ class Server:
         return Response(status_code=200 if self._scheduler.alive() else 503)
 
     async def version(self) -> dict[str, str]:
-        return {"version": "plumbline-embedded"}
+        return {"name": "embedded", "version": VERSION}
 
     async def metrics(self) -> Response:
         label = f'{{model_name="{self._names[0]}"}}'

@@ -20,6 +20,9 @@ from storage.errors import ModelNotLoadable
 BASE_MARK = "base.json"
 """Beside an adapter: `{"fingerprint": …}` of the base it was trained on."""
 
+CONTEXT_UNKNOWN = 2048
+LONGEST_CONTEXT = 4096  # what a server is started with at most: memory for keys and values grows with it
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -48,6 +51,19 @@ def check_model_folder(path_or_hub_id: str | Path) -> Path:
             "Copy the tokenizer of the model into it: tokenizer.save_pretrained(folder)."
         )
     return folder.resolve()
+
+
+def context_length(folder: str | Path) -> int:
+    """How many tokens the model in `folder` was made for, under the names that families of models have for it."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or {}  # of a model that reads more than text
+    named = (config.get("max_position_embeddings"), config.get("n_positions"), text.get("max_position_embeddings"))
+    return next((int(length) for length in named if length), CONTEXT_UNKNOWN)
+
+
+def served_context(folder: str | Path) -> int:
+    """How many tokens prompt and answer may have together when we serve the model in `folder`."""
+    return min(context_length(folder), LONGEST_CONTEXT)
 
 
 def base_fingerprint(folder: str | Path) -> str:

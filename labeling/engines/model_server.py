@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from labeling.engines.client import EngineClient
-from labeling.engines.model_folder import check_model_folder
+from labeling.engines.model_folder import check_model_folder, served_context
 from labeling.engines.tether import tethered
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
@@ -36,6 +36,7 @@ _PACKAGES = Path(__file__).parents[2]
 
 def embedded_command(base: Path, name: str, port_file: Path) -> list[str]:
     command = [sys.executable, "-m", "labeling.engines.embedded_server", "--model", str(base)]
+    command += ["--max-model-len", str(served_context(base))]
     return [*command, "--served-model-name", name, "--port-file", str(port_file)]
 
 

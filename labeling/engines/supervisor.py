@@ -169,14 +169,15 @@ class _ServerWithAdapters:
     def __init__(self, server: ModelServer) -> None:
         self._server = server
         self._loaded_into: EngineClient | None = None  # a client a start: a new one begins without adapters
-        self._loaded: dict[str, str] = {}  # version id → adapter path
+        self._loaded: set[str] = set()  # version ids
+        self._in_doubt = True  # only the server knows what is loaded: the reply to the last change may be lost
         self._refused: dict[str, tuple[str, float]] = {}  # version id → why, and when to try again
 
     def tend(self, versions: Sequence[ServedVersion]) -> None:
         self._server.look()
         client = self._server.client
         if client is not self._loaded_into:
-            self._loaded_into, self._loaded, self._refused = client, {}, {}
+            self._loaded_into, self._loaded, self._refused, self._in_doubt = client, set(), {}, True
         if client is None:
             return
         wanted = {version.id: version.adapter_path for version in versions if version.adapter_path is not None}
@@ -184,6 +185,7 @@ class _ServerWithAdapters:
         try:
             self._bring(client, wanted)
         except EngineUnavailable as error:  # the next look will see what has become of it
+            self._in_doubt = True
             log.warning("%s", error)
 
     def problem(self, version: ServedVersion) -> str | None:
@@ -220,21 +222,28 @@ class _ServerWithAdapters:
         self._server.stop()
 
     def _bring(self, client: EngineClient, wanted: Mapping[str, str]) -> None:
-        for name in [name for name, path in self._loaded.items() if wanted.get(name) != path]:
-            self._loaded.pop(name)
-            try:
-                client.unload_adapter(name)
-            except EngineRefused as error:  # it has none of that name: what was wanted
-                log.warning("%s", error)
+        if self._in_doubt:
+            self._loaded = set(client.models()) - {BASE_NAME}
+            self._in_doubt = False
+        for name in sorted(self._loaded - wanted.keys()):
+            self._unload(client, name)
         for name, path in wanted.items():
             if name not in self._loaded and time.monotonic() >= self._refused.get(name, ("", 0.0))[1]:
                 self._load(client, name, path)
+
+    def _unload(self, client: EngineClient, name: str) -> None:
+        self._loaded.discard(name)  # first: nobody is to be sent to a version that may be gone
+        try:
+            client.unload_adapter(name)
+        except EngineRefused as error:  # it has none of that name: what was wanted
+            log.warning("%s", error)
 
     def _load(self, client: EngineClient, name: str, path: str) -> None:
         try:
             client.load_adapter(name, str(Path(path).absolute()))
         except ModelNotLoadable as error:
-            self._refused[name] = (str(error), time.monotonic() + TRY_AGAIN_SECONDS)
-        else:
-            self._loaded[name] = path
-            self._refused.pop(name, None)
+            if name not in client.models():  # else it is loaded already, and one id means one set of weights
+                self._refused[name] = (str(error), time.monotonic() + TRY_AGAIN_SECONDS)
+                return
+        self._loaded.add(name)
+        self._refused.pop(name, None)

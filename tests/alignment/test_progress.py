@@ -72,6 +72,20 @@ def test_a_living_run_tells_its_time_left(directory: Path):
     assert (seen.state, seen.seconds_left) == ("training", 12.0)
 
 
+def test_a_living_run_says_how_far_it_is(directory: Path):
+    with run_directory.lock(directory):
+        assert read_progress(directory).message == "Loading the model."
+        (directory / run_directory.METRICS).write_text(line(6))
+        assert read_progress(directory).message == "Step 6 of 10."
+
+
+def test_a_run_is_asked_to_stop_by_a_file_in_its_directory(directory: Path):
+    report = DirectoryReport(directory)
+    assert not report.stop_asked
+    (directory / run_directory.STOP).touch()
+    assert report.stop_asked
+
+
 def test_an_outcome_names_the_state_and_the_sentence(directory: Path):
     run_directory.write_outcome(directory, Outcome("failed", "The disk is full.", steps=3, seconds=4.0))
     seen = read_progress(directory)

@@ -166,6 +166,18 @@ def test_a_run_of_a_method_that_is_gone_is_still_shown(lab: Lab, web: Web) -> No
     assert detail["settings"] == [{"name": "x", "title": "x", "value": 1, "changed": False}]
 
 
+def test_a_run_whose_settings_have_changed_names_since_is_still_shown(lab: Lab, web: Web) -> None:
+    from storage import runs
+
+    snapshot = lab.freeze("preference", 20)
+    runs.add(lab.database, makers.run("dpo-01", method="dpo", settings={"old_name": 1}, snapshot_id=snapshot.id))
+
+    detail = web.get("/api/runs/dpo-01")
+
+    assert detail["steps"] == 0
+    assert [one["name"] for one in detail["settings"]] == ["old_name"]
+
+
 def test_stopping_a_run_in_line_ends_it(lab: Lab, web: Web) -> None:
     run = lab.start("dpo", lab.freeze("preference", 20))
 

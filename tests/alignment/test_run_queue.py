@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from alignment import run_directory, run_queue
+from alignment.launchers.local import LocalLauncher
 from alignment.run_directory import Outcome
 from storage import model_versions, runs
 from storage.errors import BadInput, DiskFull, NotEnoughFeedback, NotFound
 from storage.records import ModelVersion, Run
+from tests import makers
 from tests.alignment.conftest import Lab
 
 DONE = Outcome("succeeded", "Trained.", steps=4, seconds=1.0, fingerprint="abc")
@@ -26,8 +29,11 @@ class PaperLauncher:
     def __init__(self) -> None:
         self.submitted: list[str] = []
         self.stopped: list[str] = []
+        self.broken: set[str] = set()  # runs whose directory cannot be looked at or started
 
     def submit(self, directory: Path) -> None:
+        if directory.name in self.broken:
+            raise PermissionError(errno.EACCES, "Permission denied", "log.txt")
         self.submitted.append(directory.name)
         (directory / run_directory.LOG).touch()
 
@@ -186,6 +192,91 @@ def test_stopping_a_training_run_is_asked_of_the_launcher(lab: Lab, launcher: Pa
     one_pass(lab, launcher)
     run_queue.stop_run(lab.database, run.id, launcher)
     assert launcher.stopped == [run.id]
+
+
+def test_a_run_that_cannot_be_started_fails_in_a_sentence_and_the_next_one_starts(lab: Lab, launcher: PaperLauncher):
+    snapshot = lab.freeze("preference")
+    broken, next_one = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
+    launcher.broken = {broken.id}
+    one_pass(lab, launcher)
+    one_pass(lab, launcher)
+    stored = runs.get(lab.database, broken.id)
+    assert stored.state == "failed" and "Permission denied" in stored.message and "log of the app" in stored.message
+    assert launcher.submitted == [next_one.id]
+
+
+def test_a_run_that_cannot_be_followed_holds_up_no_other(
+    lab: Lab, launcher: PaperLauncher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    snapshot = lab.freeze("preference")
+    first, second = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
+    state_of = launcher.status
+
+    def status(directory: Path) -> run_directory.DirectoryState:
+        if directory.name == first.id:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return state_of(directory)
+
+    monkeypatch.setattr(launcher, "status", status)
+    one_pass(lab, launcher)
+    end(second)
+    assert [version.run_id for version in one_pass(lab, launcher)] == [second.id]
+    assert first.id in caplog.text
+
+
+def test_an_outcome_that_cannot_be_read_is_a_failure(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    (Path(run.directory) / run_directory.OUTCOME).write_text('{"state": "succ')
+    one_pass(lab, launcher)
+    stored = runs.get(lab.database, run.id)
+    assert stored.state == "failed" and "outcome.json was damaged" in stored.message
+
+
+def test_a_full_disk_is_among_the_reasons_why_a_run_said_nothing():
+    assert "or its disk was full" in run_directory.KILLED
+
+
+def test_stopping_a_run_that_is_still_starting_leaves_word_for_it(tmp_path: Path):
+    LocalLauncher().stop(tmp_path)
+    assert (tmp_path / run_directory.STOP).exists()
+    LocalLauncher().stop(tmp_path / "gone")  # nothing runs there, so nothing happens
+
+
+# ---- a parent with an adapter
+
+
+def adapted(lab: Lab, **config: int) -> str:
+    """A version whose adapter has this config; its id."""
+    folder = lab.home / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return model_versions.add(lab.database, makers.version("v1", parent_id="v0", adapter_path=str(folder))).id
+
+
+def test_a_run_from_an_adapter_is_stored_with_the_rank_and_strength_it_really_has(lab: Lab):
+    run = lab.start("dpo", lab.freeze("preference"), parent=adapted(lab, r=8, lora_alpha=12))
+    described = run_directory.read_run(Path(run.directory))["settings"]
+    for settings in (run.settings, described):
+        assert (settings["lora_rank"], settings["lora_alpha"]) == (8, 12)
+
+
+def test_another_rank_than_the_parents_is_refused_before_anything_is_stored(lab: Lab):
+    parent = adapted(lab, r=8, lora_alpha=12)
+    with pytest.raises(BadInput, match=r"Adapter rank: 4 was asked for, and a run from v1 .* which has 8"):
+        lab.start("dpo", lab.freeze("preference"), parent=parent, lora_rank=4)
+    assert runs.list_all(lab.database) == []
+    assert lab.start("dpo", lab.freeze("preference"), parent=parent, lora_rank=8).settings["lora_rank"] == 8
+
+
+def test_a_base_takes_whatever_rank_is_asked_for(lab: Lab):
+    assert lab.start("dpo", lab.freeze("preference"), lora_rank=4).settings["lora_rank"] == 4
+
+
+def test_a_parent_whose_adapter_is_gone_is_refused(lab: Lab):
+    model_versions.add(lab.database, makers.version("v1", parent_id="v0", adapter_path=str(lab.home / "gone")))
+    with pytest.raises(BadInput, match="The adapter of v1 cannot be read"):
+        lab.start("dpo", lab.freeze("preference"), parent="v1")
 
 
 def test_a_launched_run_has_a_minute_to_take_its_lock(lab: Lab, launcher: PaperLauncher):

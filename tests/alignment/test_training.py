@@ -147,6 +147,22 @@ def test_a_run_outlives_its_app_and_stopping_it_keeps_a_checkpoint(training_lab:
     assert not (directory / run_directory.MODEL).exists()
 
 
+def test_a_run_stopped_before_it_has_started_stops_at_its_first_step(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"), epochs=20)
+    run_queue.follow(training_lab.database, on_version=lambda version: None)
+    run_queue.stop_run(training_lab.database, run.id)
+    ended = training_lab.follow_until(run)
+    assert ended.state == "stopped" and "after 1 of 120 steps" in ended.message
+
+
+def test_a_run_asked_to_stop_by_a_signal_stops(training_lab: Lab):
+    run = training_lab.start("dpo", training_lab.freeze("preference"), epochs=20)
+    training_lab.follow_until(run, "training")
+    wait_for(Path(run.directory) / run_directory.METRICS)
+    os.kill(run_directory.read_pid(Path(run.directory)) or 0, signal.SIGTERM)
+    assert training_lab.follow_until(run).state == "stopped"
+
+
 def test_a_run_killed_from_outside_is_seen_as_such(training_lab: Lab):
     run = training_lab.start("dpo", training_lab.freeze("preference"))
     training_lab.follow_until(run, "training")

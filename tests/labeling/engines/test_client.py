@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from labeling.engines import client as client_module
-from labeling.engines.client import Completion, EngineClient, distinct
-from storage.errors import EngineRefused, EngineUnavailable
+from labeling.engines.client import EngineClient
+from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
 MODELS = b'{"data": [{"id": "base", "max_model_len": 8}]}'
 
@@ -37,6 +37,8 @@ def server() -> Iterator[Callable[[list[tuple[int, bytes]]], tuple[str, list[str
                 self.end_headers()
                 self.wfile.write(body)
 
+            do_POST = do_GET
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -48,15 +50,6 @@ def server() -> Iterator[Callable[[list[tuple[int, bytes]]], tuple[str, list[str
     for server in running:
         server.shutdown()
         server.server_close()
-
-
-def _said(text: str, index: int) -> Completion:
-    return Completion(index, text, None, "stop", 1, 1, 0.0)
-
-
-def test_equal_answers_are_shown_once_in_the_order_they_came():
-    answers = [_said(text, index) for index, text in enumerate(("blue", "azure", "blue", "sky", "azure"))]
-    assert [answer.index for answer in distinct(answers)] == [0, 1, 3]
 
 
 def test_a_server_that_is_not_ready_is_asked_again(server):
@@ -75,6 +68,31 @@ def test_a_refusal_is_final_and_brings_the_servers_own_sentence(server):
     with pytest.raises(EngineRefused, match=r"refused \(400\): No such thing\."):
         EngineClient(url).models()
     assert len(asked) == 1
+
+
+def test_loading_and_unloading_are_never_asked_twice(server):
+    url, asked = server([(503, b"starting")] * 2)
+    with pytest.raises(EngineUnavailable):
+        EngineClient(url).load_adapter("fox", "/adapters/fox")
+    with pytest.raises(EngineUnavailable):
+        EngineClient(url).unload_adapter("fox")
+    assert asked == ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"]
+
+
+def test_an_adapter_that_is_refused_brings_the_servers_own_sentence(server):
+    url, _ = server([(404, b'{"error": {"message": "No adapter found."}}')])
+    with pytest.raises(ModelNotLoadable, match=r"in /adapters/fox cannot be served\. .*No adapter found\."):
+        EngineClient(url).load_adapter("fox", "/adapters/fox")
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [(b'{"version": "0.32.0"}', "vllm 0.32.0"), (b'{"name": "embedded", "version": "0.1"}', "embedded 0.1")],
+)
+def test_a_server_is_asked_for_its_name_once(server, said: bytes, name: str):
+    url, asked = server([(200, said)])
+    client = EngineClient(url)
+    assert (client.server_name(), client.server_name()) == (name, name) and asked == ["/version"]
 
 
 def test_nobody_there_is_said_with_what_to_do():

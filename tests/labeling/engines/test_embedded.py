@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
+from threading import Semaphore
 
 import pytest
 import torch
@@ -118,22 +119,29 @@ def test_a_step_that_fails_fails_its_rows_and_no_others(model: EmbeddedModel, mo
     with monkeypatch.context() as broken:
         broken.setattr(Batch, "step", lambda _: (_ for _ in ()).throw(MemoryError("no room")))
         scheduler.submit(_order(pieces), is_base=True)
-        assert isinstance(pieces.get(timeout=10), MemoryError)
+        assert isinstance(pieces.get(timeout=60), MemoryError)
     scheduler.submit(_order(pieces), is_base=True)
-    piece = pieces.get(timeout=10)
+    piece = pieces.get(timeout=60)
     assert isinstance(piece, Piece) and len(piece.token_ids) == 12
     assert scheduler.alive() and scheduler.running == 0
 
 
-def test_weights_are_deleted_after_the_last_row_that_uses_them(base_folder: Path, adapter_folders: dict[str, Path]):
+def test_weights_are_deleted_after_the_last_row_that_uses_them(
+    base_folder: Path, adapter_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    steps, step = Semaphore(0), Batch.step
+    monkeypatch.setattr(Batch, "step", lambda batch: (steps.acquire(timeout=60), step(batch)))
     model = EmbeddedModel(base_folder, max_lora_rank=16)
     scheduler, pieces = Scheduler(model), Queue[Piece | Exception]()
     scheduler.start()
-    scheduler.load("fox", adapter_folders["fox"]).result(timeout=10)
+    scheduler.load("fox", adapter_folders["fox"]).result(timeout=60)
     scheduler.submit(_order(pieces, "fox", max_tokens=200), is_base=False)
-    scheduler.unload("fox").result(timeout=10)
+    unloading = scheduler.unload("fox")
+    steps.release()
+    unloading.result(timeout=60)
     assert len(model.adapters.names()) == 1  # the row is still being answered
-    pieces.get(timeout=10)
+    steps.release(1000)
+    pieces.get(timeout=60)
     scheduler.submit(_order(pieces), is_base=True)
-    pieces.get(timeout=10)
+    pieces.get(timeout=60)
     assert model.adapters.names() == set()

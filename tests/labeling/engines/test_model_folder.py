@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.engines.model_folder import base_fingerprint, check_model_folder
+from labeling.engines.model_folder import base_fingerprint, check_model_folder, context_length, served_context
 from storage.errors import ModelNotLoadable
 
 from .tiny_models import write_model
@@ -22,6 +22,22 @@ def folder(base_folder: Path, tmp_path: Path) -> Path:
 
 def test_a_whole_model_is_its_folder(base_folder: Path):
     assert check_model_folder(str(base_folder)) == base_folder.resolve()
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"n_positions": 1024}, 1024),  # GPT-2
+        ({"text_config": {"max_position_embeddings": 512}}, 512),  # reads images too
+        ({"max_position_embeddings": None}, 2048),
+        ({}, 2048),
+    ],
+)
+def test_the_context_is_found_under_whatever_name_it_has(tmp_path: Path, config: dict[str, object], tokens: int):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert context_length(tmp_path) == tokens
+    assert served_context(tmp_path) == min(tokens, 4096)
 
 
 def test_a_path_that_is_not_there(tmp_path: Path):
