@@ -44,7 +44,7 @@ lock: .venv/dev
 	    echo "Plumbline needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	    echo "Install one, then run: make run PYTHON=python3.11"; exit 1; }
 	@echo "Setting up .venv (once; about 3 minutes, mostly downloads) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; } || { \
 	    echo "Python could not make a virtual environment. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	$(PIP) -r requirements.lock
 	@touch $@

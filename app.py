@@ -9,9 +9,11 @@ other keeps what runs in step with what is stored (runs that ended become versio
 from __future__ import annotations
 
 import argparse
+import errno
 import inspect
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 # Before Gradio and huggingface_hub are imported: no call home, and no statistics over all past events at each event.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -37,20 +40,21 @@ def _no_file_of_gradio(thing: object) -> str:
     return _getfile(thing)  # type: ignore[arg-type]
 
 
-inspect.getfile = _no_file_of_gradio  # saves half of a start's time
+inspect.getfile = _no_file_of_gradio  # type: ignore[assignment]  # saves half of a start's time
 import gradio as gr
 
 inspect.getfile = _getfile
 
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from alignment import models_page, run_queue, runs_page
-from alignment.base_models import add_base
+from alignment.base_models import add_base, already_there
 from alignment.routes import models_router, runs_router
 from labeling import compare_page, data_page, label_page, projects_page
 from labeling.assignment import Queue
@@ -64,7 +68,7 @@ from labeling.identity import Identity, identity_router
 from labeling.prompt_length import too_long
 from labeling.routes import label_router
 from labeling.sampling import Sampler
-from storage import model_versions, settings
+from storage import model_versions, projects, settings
 from storage.database import Database
 from storage.errors import AppError
 from storage.records import Message, ModelVersion, Person, Project, Role
@@ -72,6 +76,8 @@ from storage.settings import Settings
 
 ASSETS = Path(__file__).parent / "assets"
 STARTER = ASSETS / "starter_model"
+UNREAD = "documents-only"  # the starter model's first stage
+LARGEST_UPLOAD = "500mb"
 ROLES: dict[str, Role] = {
     "/label": "labeler",
     "/compare": "labeler",
@@ -101,6 +107,7 @@ def main() -> int:
         chosen = settings.read()
         _say(f"Opening {chosen.database}")
         with _listening(chosen.port) as listener, running(chosen, options.model) as services:
+            signal.signal(signal.SIGTERM, _leave)  # uvicorn hands the signal on to us when it has stopped
             server = uvicorn.Server(uvicorn.Config(build(services), log_level="warning", timeout_graceful_shutdown=3))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             _say(f"Ready at {url}  (Ctrl+C stops it)")
@@ -141,6 +148,7 @@ def build(services: Services) -> FastAPI:
     app = FastAPI(title="Plumbline", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(identity_router(services.identity))
     app.add_exception_handler(AppError, _as_json)
+    app.add_exception_handler(RequestValidationError, _as_invalid)
     app.mount("/ui", StaticFiles(directory=ASSETS), name="ui")
 
     @app.get("/")
@@ -155,6 +163,7 @@ def build(services: Services) -> FastAPI:
     def manifest() -> FileResponse:
         return FileResponse(ASSETS / "manifest.json", media_type="application/manifest+json")
 
+    os.environ["GRADIO_TEMP_DIR"] = str(services.settings.home / "uploads")  # read when a page is built
     heads = _mount_pages(app, services)
     app.add_middleware(CORSMiddleware, allow_origins=[])  # or Gradio's mounts add their own, which let every origin in
     app.add_middleware(Guard, person_of=services.identity.person_of, roles=ROLES, heads=heads)
@@ -200,6 +209,7 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
             enable_monitoring=False,
             show_error=False,
             allowed_paths=[],
+            max_file_size=LARGEST_UPLOAD,
         )
     return {path: _head(module.SCRIPTS, module.STYLES) for path, (_, module) in pages.items()}
 
@@ -230,7 +240,7 @@ def _new_work(services: Services) -> None:
 
 @contextmanager
 def _kept_in_step(services: Services) -> Iterator[None]:
-    """Every second: runs that ended become versions, and the servers serve what storage marks as served."""
+    """Again and again: runs that ended become versions, and the servers serve what storage marks as served."""
     stop = threading.Event()
 
     def keep() -> None:
@@ -262,20 +272,29 @@ def serve_what_is_stored(services: Services) -> None:
 
 
 def _first_start(database: Database, model: str) -> None:
-    """A new database gets the model it was started with and something to judge; an old one keeps what it has."""
-    if model_versions.list_all(database):
-        if model and not any(one.base_path == str(Path(model).resolve()) for one in model_versions.list_all(database)):
-            add_base(database, model)
-        return
-    chat = add_base(database, model) if model else _add_starter(database)
-    add_first_project(database, chat.id, STARTER / "prompts.jsonl")
+    """A home gets the model it is started with and something to judge; what is there already stays as it is.
+
+    Each step looks for itself, so a start that was cut short is made good by the next one.
+    """
+    there = model_versions.list_all(database)
+    if model:
+        first = already_there(database, model) or add_base(database, model)
+    elif not there or there[0].id == UNREAD:
+        first = _add_starter(database)
+    else:
+        first = there[0]
+    if not projects.list_all(database, "labeling"):
+        add_first_project(database, first.id, STARTER / "prompts.jsonl")
 
 
 def _add_starter(database: Database) -> ModelVersion:
     """Both stages of the starter model; the one that answers is the newer and the served one."""
-    unread = "The starter model before it learned to answer: it has only read documents."
-    add_base(database, str(STARTER / "base"), version_id="documents-only", served=False, note=unread)
-    return add_base(database, str(STARTER / "chat"), version_id="base", note="The starter model, ready to answer.")
+    if already_there(database, str(STARTER / "base")) is None:
+        note = "The starter model before it learned to answer: it has only read documents."
+        add_base(database, str(STARTER / "base"), version_id=UNREAD, served=False, note=note)
+    chat = str(STARTER / "chat")
+    note = "The starter model, ready to answer."
+    return already_there(database, chat) or add_base(database, chat, version_id="base", note=note)
 
 
 # ---- small things ----------------------------------------------------------------------------------------------------
@@ -295,8 +314,11 @@ def _listening(port: int) -> Iterator[socket.socket]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen(128)  # now, so that a second app that starts at the same moment is told
     except OSError as error:
         listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise AppError(f"Port {port} cannot be opened ({error.strerror}). Choose another one.") from error
         raise AppError(
             f"Port {port} is taken: another Plumbline may be running (open http://127.0.0.1:{port}). "
             f"Stop it, or choose another port: make run PLUMBLINE_PORT={port + 1}"
@@ -305,9 +327,20 @@ def _listening(port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the app as Ctrl+C does: in order, and with a clean exit."""
+    raise KeyboardInterrupt
+
+
 def _as_json(request: Request, error: Exception) -> JSONResponse:
     status = error.status if isinstance(error, AppError) else 500
     return JSONResponse({"error": str(error)}, status_code=status)
+
+
+def _as_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+    return JSONResponse({"error": f"This request cannot be used: {found}. Nothing was stored."}, status_code=422)
 
 
 def _say(text: str) -> None:

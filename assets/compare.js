@@ -2,7 +2,7 @@
    appear; Enter again brings the next prompt. The items come through the label page's feed and outbox. */
 (() => {
 "use strict";
-const { make, fill, api, button, count, cards, keys, newKey, pairwise, results, Attention, Feed, Outbox } = window.Plumbline;
+const { make, fill, api, button, count, cards, keys, newKey, pairwise, results, versions, Attention, Feed, Outbox } = window.Plumbline;
 
 const LOOK_AGAIN = 3000;
 const ROWS = [...pairwise.keyRows(), ["↵", "Submit; then the names appear, and again for the next prompt"],
@@ -18,7 +18,7 @@ class ComparePage {
     this.outbox = new Outbox({
       changed: (...state) => this.paintSaving(...state),
       delivered: (entry, answer) => this.delivered(entry, answer),
-      refused: (entry, sentence) => this.refused(sentence),
+      refused: (entry, sentence) => this.refused(entry, sentence),
     });
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -67,7 +67,7 @@ class ComparePage {
       return this.nothing("error", "This did not work", error.message, button("rotate-ccw", "Try again", () => this.start()));
     }
     if (this.versions.length < 2) return this.onlyOne();
-    const [a, b] = this.named() ?? this.newest();
+    const [a, b] = versions.named(this.versions) ?? versions.newest(this.versions);
     this.pickers.forEach((picker, index) => {
       fill(picker, this.versions.map((version) => make("option", { value: version.id }, version.id)));
       picker.value = [a, b][index];
@@ -79,19 +79,6 @@ class ComparePage {
     this.root.querySelector(".pickers").hidden = true;
     this.nothing("none", "There is one version only", "A comparison needs two. Train one on the runs page; it appears here by itself.");
     this.timer = setTimeout(() => this.start(), LOOK_AGAIN);
-  }
-
-  /** The versions in the address, where both exist. */
-  named() {
-    const query = new URLSearchParams(location.search), wanted = [query.get("a"), query.get("b")];
-    return wanted.every((id) => this.versions.some((version) => version.id === id)) ? wanted : null;
-  }
-
-  /** The newest version that is served, against the one that it was made from. */
-  newest() {
-    const inOrder = [...this.versions].sort((one, other) => other.served - one.served);
-    const [first, second] = inOrder;
-    return [first.id, (inOrder.find((version) => version.id === first.parent) ?? second).id];
   }
 
   async picked() {
@@ -131,7 +118,8 @@ class ComparePage {
     this.entry = null;
     const { error, progress } = this.feed;
     if (error) this.nothing("error", error.status === 0 ? "Offline" : "This did not work", error.message);
-    else this.nothing("empty", progress?.waiting || "The next prompt is on its way.", "This page looks again by itself.");
+    else this.nothing("empty", progress?.waiting || "The next prompt is on its way.", "This page looks again by itself.",
+      versions.wayOut(progress, this.versions, this.pickers.map((picker) => picker.value)));
     this.lookAgain();
   }
 
@@ -212,8 +200,10 @@ class ComparePage {
     if (this.entry.choice === null) return this.refuse();
     const { item, choice } = this.entry;
     this.entry.key = newKey();
+    this.refusal = "";
     this.outbox.put("judge", { key: this.entry.key, assignment: item.assignment, verdict: pairwise.verdict(choice),
-      displayed: item.responses.map((response) => response.id), focused_seconds: this.attention.seconds() });
+      displayed: item.responses.map((response) => response.id), focused_seconds: this.attention.seconds(),
+      guideline_version: this.feed.project.guideline_version });
     this.paint();
   }
 
@@ -241,10 +231,16 @@ class ComparePage {
     this.readResults();
   }
 
-  refused(sentence) {
-    this.live.textContent = sentence;
-    this.saving.dataset.s = "offline";
-    this.saving.textContent = sentence;
+  /** The server has no such judgment: it can be submitted again, here or when the prompt comes again. */
+  refused({ body }, sentence) {
+    if (this.entry?.key && this.entry.key === body.key) {
+      this.entry.key = null;
+      this.paint();
+    } else {
+      this.feed?.forget(body.assignment);
+      this.feed?.refill();
+    }
+    this.live.textContent = this.refusal = sentence; // painted by paintSaving, which is called next
   }
 
   async readResults() {
@@ -287,8 +283,8 @@ class ComparePage {
   }
 
   paintSaving(state, waiting, sentence) {
-    this.saving.dataset.s = state;
-    const words = { saving: "Saving…", saved: this.sent ? "Saved" : "", offline: sentence || `Kept here, offline: ${count(waiting, "judgment")} to send` };
+    this.saving.dataset.s = state === "saved" && this.refusal ? "offline" : state;
+    const words = { saving: "Saving…", saved: this.refusal || (this.sent ? "Saved" : ""), offline: sentence || `Kept here, offline: ${count(waiting, "judgment")} to send` };
     this.saving.textContent = words[state];
     this.sent ||= state !== "saved";
   }

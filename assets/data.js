@@ -54,7 +54,7 @@ function snapshots({ snapshots: rows }) {
 }
 
 function left_out({ counts, policy }) {
-  const named = ["ties", "duplicates", "contradictions", "identical", "held_out", "superseded", "missing"];
+  const named = ["superseded", "held_out", "other_feedback", "ties", "missing", "identical", "duplicates", "contradictions"];
   const words = named.filter((name) => counts[name]).map((name) => `${number(counts[name])} ${name.replace("_", " ")}`);
   return make("span", { title: policy }, `of ${count(counts.judgments, "judgment")}: ${words.join(", ") || "nothing left out"}`);
 }

@@ -49,6 +49,11 @@ class Feed {
     return item;
   }
 
+  /** It may come again: the server has no judgment of it. */
+  forget(assignment) {
+    this.seen.delete(assignment);
+  }
+
   /** One request at a time; whoever asks meanwhile gets one more after it, because that one may be out of date. */
   refill() {
     this.again = this.busy !== null;

@@ -5,7 +5,7 @@
    judgment into the outbox and shows the next item at once, which the feed fetched ahead. */
 (() => {
 "use strict";
-const { api, ago, button, make, cards, keys, newKey, entries, Attention, Feed, Outbox, LabelView, dragLetters, thumbs, ranking } = window.Plumbline;
+const { api, ago, make, cards, keys, newKey, entries, Attention, Feed, Outbox, LabelView, dragLetters, thumbs, ranking } = window.Plumbline;
 
 const MODES = [thumbs, ranking];
 const MOST_REOPENED = 10;
@@ -23,12 +23,12 @@ class LabelPage {
     this.view = new LabelView(root, {
       submit: () => this.submit(), back: () => this.back(), skip: (reason) => this.skip(reason),
       choose: (index, value) => this.choose(index, value), focus: (index, how) => this.setFocus(index, how),
-      noted: (id, text) => this.noted(id, text), project: (id) => this.changeProject(id),
+      noted: (id, text) => this.noted(id, text), project: (id) => this.changeProject(id), retry: () => this.feed.refill(),
     });
     this.outbox = new Outbox({
       changed: (...state) => this.view.paintSaving(...state),
       delivered: () => this.feed.refill(),
-      refused: (entry, sentence) => this.refused(sentence),
+      refused: (entry, sentence) => this.refused(entry, sentence),
     });
     const project = new URLSearchParams(location.search).get("project") ?? "";
     this.feed = new Feed({ outbox: this.outbox, project, changed: () => this.fed() });
@@ -93,26 +93,9 @@ class LabelPage {
     if (this.live) return this.show(this.live);
     this.entry = null;
     this.view.paintReopened("");
-    this.view.setState(...this.nothing());
+    this.view.showNothing(this.feed, this.outbox.size);
     this.timer = setTimeout(() => this.feed.refill(), LOOK_AGAIN);
     this.paintAround();
-  }
-
-  /** Which state the page is in without an item, and its words. */
-  nothing() {
-    const { error, project, progress } = this.feed;
-    const again = button("rotate-ccw", "Look now", () => this.feed.refill());
-    if (error?.status === 0) return ["error", make("h2", "", "Offline"), make("p", "", this.offlineSentence()), again];
-    if (error) return ["error", make("h2", "", "This did not work"), make("p", "", error.message), again];
-    if (!project) return ["none", make("h2", "", "There is nothing to judge yet"), make("p", "", "A lead makes a project on the projects page: which prompts, which versions, how to judge. It appears here by itself.")];
-    const judged = progress.mine ? make("p", "", `You have judged ${progress.mine} of ${progress.total} prompts here.`) : null;
-    return ["empty", make("h2", "", progress.waiting || "The next prompt is on its way."), judged, make("p", "small", "This page looks again by itself.")];
-  }
-
-  offlineSentence() {
-    const kept = this.outbox.size;
-    const safe = kept ? ` What you judged (${kept}) is kept in this browser and sent when it is back.` : "";
-    return `Plumbline cannot be reached, and no fetched prompt is left.${safe}`;
   }
 
   show(entry) {
@@ -217,14 +200,14 @@ class LabelPage {
     Object.assign(entry, { key: newKey(), seconds: this.attention.seconds(), at: new Date().toISOString() });
     this.outbox.put("judge", this.judgment(entry, supersedes));
     entry.as = entries.fingerprint(entry);
-    if (!supersedes) this.remember(entry);
+    if (this.reopened === null) this.remember(entry);
     entries.dropDraft(entry);
     this.goOn();
   }
 
   judgment({ item, key, seconds, answers, note, notes }, supersedes) {
     return { key, assignment: item.assignment, verdict: this.mode.verdict(answers), displayed: this.ids,
-      focused_seconds: seconds, note, notes, supersedes };
+      focused_seconds: seconds, note, notes, guideline_version: this.project.guideline_version, supersedes };
   }
 
   remember(entry) {
@@ -233,7 +216,7 @@ class LabelPage {
   }
 
   changed() {
-    return entries.fingerprint(this.entry) !== this.entry.as;
+    return this.entry.key === null || entries.fingerprint(this.entry) !== this.entry.as;
   }
 
   /** After a reopened judgment comes the item that was left for it; otherwise the next one. */
@@ -262,9 +245,22 @@ class LabelPage {
     this.advance();
   }
 
-  refused(sentence) {
-    this.view.paintRefused(`${sentence} (This judgment was not stored.)`);
+  /** The server has what it had before: an earlier judgment, or none. */
+  refused({ body }, sentence) {
+    this.view.paintRefused(`${sentence} (This was not stored.)`);
+    const entry = this.past.find((one) => one.key === body.key);
+    if (entry) entry.key = body.supersedes;
+    if (entry && entry === this.entry) this.paint();
+    else if (!entry?.key) this.comesAgain(body.assignment, entry);
     this.feed.refill();
+  }
+
+  /** As a prompt that is not judged, with what was said about it as the draft. */
+  comesAgain(assignment, entry) {
+    if (entry) entries.keepDraft(entry);
+    this.past = this.past.filter((one) => one !== entry);
+    if (this.reopened !== null) this.reopened = this.past.indexOf(this.entry);
+    this.feed.forget(assignment);
   }
 
   changeProject(id) {

@@ -1,7 +1,9 @@
 /* The label page as one sees it: everything that is drawn and painted. What happens is in label.js. */
 (() => {
 "use strict";
-const { make, fill, say, count, duration, cards, keys } = window.Plumbline;
+const { button, make, fill, say, count, duration, cards, keys } = window.Plumbline;
+
+const LONGEST_NOTE = 2000;
 
 class LabelView {
   /** `act` holds what the buttons do: submit, back, skip, choose, set, focus, noted, project, retry. */
@@ -83,7 +85,7 @@ class LabelView {
     const letter = cards.LETTERS[index], n = entry.item.responses.length;
     const state = make("span", "state-of");
     const group = cards.radios(`${mode.group} ${letter}`, mode.options(n), (value) => this.act.choose(index, value), `opts ${mode.name}`);
-    const note = make("textarea", { class: "note", rows: 2, hidden: !entry.notes[response.id], "aria-label": `Note on answer ${letter}`,
+    const note = make("textarea", { class: "note", rows: 2, hidden: !entry.notes[response.id], maxlength: LONGEST_NOTE, "aria-label": `Note on answer ${letter}`,
       placeholder: "What is wrong, or missing?", value: entry.notes[response.id] ?? "", oninput: () => this.act.noted(response.id, note.value) });
     const noteButton = keys.tool({ icon: "message-square", text: "Note", key: "N", press: () => this.openNote(index), cls: "btn ghost sm mini" });
     noteButton.setAttribute("aria-label", `Note on answer ${letter}`);
@@ -160,6 +162,16 @@ class LabelView {
     if (!item && name !== "loading") this.arrived("");
   }
 
+  /** Which state the page is in without an item, and its words; `kept` judgments wait to be sent. */
+  showNothing({ error, project, progress }, kept) {
+    const again = button("rotate-ccw", "Look now", this.act.retry);
+    if (error?.status === 0) return this.setState("error", make("h2", "", "Offline"), make("p", "", offlineSentence(kept)), again);
+    if (error) return this.setState("error", make("h2", "", "This did not work"), make("p", "", error.message), again);
+    if (!project) return this.setState("none", make("h2", "", "There is nothing to judge yet"), make("p", "", "A lead makes a project on the projects page: which prompts, which versions, how to judge. It appears here by itself."));
+    const judged = progress.mine ? make("p", "", `You have judged ${progress.mine} of ${progress.total} prompts here.`) : null;
+    return this.setState("empty", make("h2", "", progress.waiting || "The next prompt is on its way."), judged, make("p", "small", "This page looks again by itself."));
+  }
+
   /** For whoever waits for the page: the item that is on the screen, or "" for none. */
   arrived(assignment) {
     this.root.dataset.item = assignment;
@@ -190,6 +202,11 @@ class LabelView {
     if (state === "offline") this.saving.textContent = sentence || `Kept here, offline: ${count(waiting, "judgment")} to send`;
     this.submitted ||= state !== "saved";
   }
+}
+
+function offlineSentence(kept) {
+  const safe = kept ? ` What you judged (${kept}) is kept in this browser and sent when it is back.` : "";
+  return `Plumbline cannot be reached, and no fetched prompt is left.${safe}`;
 }
 
 const share = (part, whole) => (whole ? `${(100 * part) / whole}%` : "0%");

@@ -9,6 +9,7 @@ const { api } = window.Plumbline;
 const PREFIX = "plumbline-outbox-";
 const PATHS = { judge: "/api/label/judge", skip: "/api/label/skip" };
 const WAIT_FIRST = 1500, WAIT_LONGEST = 15000;
+const LONGEST_KEPT_ALIVE = 60_000; // browsers refuse a request beyond 64 KiB that is to outlive its page
 const WAITS = [0, 401, 403, 408, 425, 429]; // not the entry's fault: it is kept and sent again
 
 /** 128 random bits as a UUID; crypto.randomUUID is missing where the page is served over plain http to another machine. */
@@ -19,6 +20,8 @@ function newKey() {
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
+
+const keptAlive = (body) => new Blob([JSON.stringify(body)]).size < LONGEST_KEPT_ALIVE;
 
 class Outbox {
   /** Calls changed(state, waiting, sentence) with saved, saving or offline; delivered(entry, answer); refused(entry, sentence). */
@@ -88,7 +91,7 @@ class Outbox {
   /** True where the entry is off the list: stored by the server, or refused for good. */
   async send(name, entry) {
     try {
-      const answer = await api(PATHS[entry.kind], { body: entry.body, keepalive: true });
+      const answer = await api(PATHS[entry.kind], { body: entry.body, keepalive: keptAlive(entry.body) });
       this.drop(name);
       this.delivered(entry, answer);
     } catch (error) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from labeling.page_scripts import mount
+from labeling.drawn_page import drawn
 
 # In this order: each uses what the ones before it made.
 SCRIPTS = (
@@ -14,6 +14,7 @@ SCRIPTS = (
     "feed.js",
     "pairwise.js",
     "results.js",
+    "versions.js",
     "compare.js",
 )
 STYLES = ("label.css", "compare.css")
@@ -21,12 +22,5 @@ STYLES = ("label.css", "compare.css")
 
 def build() -> gr.Blocks:
     with gr.Blocks(title="Compare · Plumbline", fill_width=True) as page:
-        gr.HTML(
-            value=None,
-            html_template='<div class="pl ls cp"></div>',
-            js_on_load=mount("compare"),
-            apply_default_css=False,
-            padding=False,
-            container=False,
-        )
+        drawn("compare", classes="pl ls cp")
     return page

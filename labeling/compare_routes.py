@@ -14,11 +14,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from labeling import win_rate
-from labeling.routes import NAMES_SEEN, PersonOf
+from labeling.identity import PersonOf
+from labeling.routes import NAMES_SEEN
 from labeling.win_rate import Rate, Vote, WinRate
 from storage import judgments, model_versions, projects, responses
 from storage.database import Database
-from storage.errors import BadInput
+from storage.errors import BadInput, NotFound
 from storage.records import Judgment, ModelVersion, Person, Project, Ranking, Response
 
 Comparison = Callable[[str, str, Person], Project]
@@ -50,6 +51,8 @@ def compare_router(database: Database, person_of: PersonOf, comparison: Comparis
         """`first` is the version to speak of first where neither leads."""
         person_of(request)
         chosen = projects.get(database, project)
+        if chosen.purpose != "comparison":
+            raise NotFound(f"{chosen.name} is no comparison. Choose two versions on the compare page.")
         a, b = sorted(chosen.version_ids[:2], key=lambda version: version != first)
         return results_json(win_rate.win_rate(votes_of(database, chosen, a)), a, b)
 

@@ -9,16 +9,16 @@ from typing import Any
 import gradio as gr
 from fastapi import APIRouter, Request
 
+from labeling.drawn_page import drawn, drawn_said, plain
 from labeling.guard import require
+from labeling.identity import PersonOf
 from labeling.importers.demonstrations import import_demonstrations
 from labeling.importers.prompts import Fits, import_prompts
-from labeling.page_scripts import SHOW_SAID, mount
 from storage import judgments, prompts, snapshots
 from storage.database import Database
 from storage.errors import AppError, BadInput
-from storage.records import Person, Snapshot
+from storage.records import Snapshot
 
-PersonOf = Callable[[Request], Person]
 SCRIPTS = ("said.js", "data.js")
 STYLES = ("data.css",)
 KINDS = {"Prompts": "prompts", "Demonstrations": "demonstrations"}
@@ -33,15 +33,15 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
     ) -> tuple[dict[str, Any], Any]:
         try:
             require(person_of(plain(request)), "lead")
-            said = import_file(database, file, kind, source, licence, fits)
+            said = import_upload(database, file, kind, source, licence, fits)
         except AppError as error:
-            return {"kind": "bad", "text": str(error)}, file
+            return {"kind": "bad", "text": str(error)}, gr.skip()  # the file stays chosen
         changed()
         return {"kind": "ok", "text": said}, None
 
     with gr.Blocks(title="Data · Plumbline", fill_width=True) as page:
         with gr.Column(elem_classes="pl-page"):
-            _part("head")
+            drawn("data", part="head")
             with gr.Column(elem_classes="pl-card", elem_id="import"):
                 gr.HTML('<div class="pl"><h2>Import</h2></div>', padding=False, apply_default_css=False)
                 with gr.Row(elem_classes="pl-fields"):
@@ -63,8 +63,8 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
                 )  # fmt: skip
                 with gr.Row(elem_classes="pl-acts"):
                     go = gr.Button("Import", variant="primary", elem_id="go")
-                said = _part("said")
-            _part("tables")
+                said = drawn_said()
+            drawn("data", part="tables")
         go.click(
             run_import, [file, kind, source, licence], [said, file],
             api_visibility="private", show_progress="hidden", queue=False,
@@ -72,16 +72,17 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
     return page
 
 
-def import_file(database: Database, file: str | None, kind: str, source: str, licence: str, fits: Fits) -> str:
-    """Imports a file and says what came of it. Raises BadInput, BadRow."""
+def import_upload(database: Database, file: str | None, kind: str, source: str, licence: str, fits: Fits) -> str:
+    """Imports an uploaded file, removes it, and says what came of it. Raises BadInput, BadRow; then the file stays."""
     if not file:
         raise BadInput("No file is chosen. Drop one into the box above, or click it.")
     if not source.strip():
         raise BadInput("Say where the rows come from; it cannot be found out later.")
     if KINDS.get(kind) == "demonstrations":
-        found = import_demonstrations(database, Path(file), source=source.strip(), licence=licence)
+        found = import_demonstrations(database, Path(file), source=source.strip(), licence=licence, fits=fits)
     else:
         found = import_prompts(database, Path(file), source=source.strip(), licence=licence, fits=fits)
+    Path(file).unlink(missing_ok=True)
     return found.sentence(KINDS.get(kind, "prompts"))
 
 
@@ -112,23 +113,3 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "counts": dict(snapshot.counts),
         "created_at": snapshot.created_at.isoformat(),
     }
-
-
-def plain(request: gr.Request) -> Request:
-    """The browser's own request, whose cookie says who is asking."""
-    plain_request: Request | None = request.request
-    assert plain_request is not None  # only queued events come without it, and none here is queued
-    return plain_request
-
-
-def _part(name: str) -> gr.HTML:
-    """A drawn part of the page; its DOM is built by data.js."""
-    return gr.HTML(
-        value=None,
-        html_template=f'<div class="pl" data-part="{name}"></div>',
-        js_on_load=SHOW_SAID if name == "said" else mount("data"),
-        apply_default_css=False,
-        padding=False,
-        container=False,
-        elem_id=f"part-{name}",
-    )

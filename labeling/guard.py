@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
-from storage.errors import AppError, NotAllowed
+from labeling.identity import PersonOf
+from storage.errors import AppError, NotAllowed, NotSignedIn
 from storage.records import ROLES, Person, Role
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        person_of: Callable[[Request], Person],
+        person_of: PersonOf,
         roles: Mapping[str, Role],
         heads: Mapping[str, str],
     ) -> None:
@@ -53,23 +55,28 @@ class Guard:
         self._heads = heads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:  # a websocket: nothing here speaks it
+            await WebSocketClose(code=1008)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         refusal = self._refusal(request)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        head = _below(request.url.path, self._heads) or ""
+        head = _below(scope["path"], self._heads) or ""
         await self._app(_uncompressed_if_page(scope, request), receive, _Hardened(send, head).send)
 
     def _refusal(self, request: Request) -> Response | None:
-        if urlsplit(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
+        if _split(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
             return _refused(NotAllowed("Plumbline answers on this machine only: open it as http://127.0.0.1."), request)
         if request.method not in ("GET", "HEAD") and _from_elsewhere(request):
             return _refused(NotAllowed("This request came from another site, so nothing was done."), request)
-        needed = _below(request.url.path, self._roles)
+        needed = _below(request.scope["path"], self._roles)
         if needed is None:
             return None
         try:
@@ -95,15 +102,28 @@ def _from_elsewhere(request: Request) -> bool:
     """A browser names the site that sends a form or a fetch; a program that is no browser names none."""
     origin = request.headers.get("origin")
     crosses = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    return crosses or (origin is not None and urlsplit(origin).netloc != request.headers.get("host"))
+    return crosses or (origin is not None and _split(origin).netloc != request.headers.get("host"))
+
+
+def _split(url: str) -> SplitResult:
+    """What is no address, like "//[", names no host."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _refused(error: AppError, request: Request) -> Response:
     wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    nobody = "/who" in str(error)
-    if wants_page and nobody:
-        return RedirectResponse(f"/who?next={quote(request.url.path)}", status_code=303)
+    if wants_page and isinstance(error, NotSignedIn):
+        return RedirectResponse(f"/who?next={quote(_asked_for(request))}", status_code=303)
     return JSONResponse({"error": str(error)}, status_code=error.status, headers=HEADERS)
+
+
+def _asked_for(request: Request) -> str:
+    """Path and query, as an address writes them."""
+    path, query = quote(request.scope["path"]), request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _uncompressed_if_page(scope: Scope, request: Request) -> Scope:

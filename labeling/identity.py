@@ -6,8 +6,11 @@ everything else asks `Identity.person_of` and nothing more.
 
 from __future__ import annotations
 
+import hashlib
 import html
+import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import APIRouter, Form, Request
@@ -16,11 +19,13 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from storage import people
 from storage.database import Database
-from storage.errors import BadInput, NotAllowed
+from storage.errors import BadInput, NotSignedIn
 from storage.records import Person
 from storage.settings import Settings
 
-COOKIE = "plumbline"
+PersonOf = Callable[[Request], Person]
+"""Who is asking; raises NotSignedIn where nobody has said who they are."""
+
 A_YEAR = 365 * 24 * 3600
 
 
@@ -30,14 +35,17 @@ class Identity:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._signer = URLSafeSerializer(_secret(settings.secret), salt="name")
+        secret = _secret(settings.secret)
+        self._signer = URLSafeSerializer(secret, salt="name")
+        # Cookies ignore ports: a Plumbline beside this one has a key, and so a cookie, of its own.
+        self.cookie = f"plumbline-{hashlib.sha256(secret.encode()).hexdigest()[:8]}"
 
     def person_of(self, request: Request) -> Person:
-        """Raises NotAllowed where nobody has said who they are."""
+        """Raises NotSignedIn where nobody has said who they are."""
         try:
-            name = str(self._signer.loads(request.cookies.get(COOKIE, "")))
+            name = str(self._signer.loads(request.cookies.get(self.cookie, "")))
         except BadSignature:
-            raise NotAllowed("Say who you are first: open /who and choose a name.") from None
+            raise NotSignedIn("Say who you are first: open /who and choose a name.") from None
         return Person(name, people.role_of(name, self._settings.roles, self._settings.default_role))
 
     def enter(self, name: str) -> tuple[Person, str]:
@@ -54,7 +62,7 @@ def identity_router(identity: Identity) -> APIRouter:
         """Who is asking; nulls for a stranger, because the page that asks for a name asks this too."""
         try:
             person = identity.person_of(request)
-        except NotAllowed:
+        except NotSignedIn:
             return {"name": None, "role": None}
         return {"name": person.name, "role": person.role}
 
@@ -69,7 +77,7 @@ def identity_router(identity: Identity) -> APIRouter:
         except BadInput as error:
             return HTMLResponse(_page(str(error), _own_path(next)), status_code=400)
         answer = RedirectResponse(_own_path(next), status_code=303)
-        answer.set_cookie(COOKIE, cookie, max_age=A_YEAR, httponly=True, samesite="strict")
+        answer.set_cookie(identity.cookie, cookie, max_age=A_YEAR, httponly=True, samesite="strict")
         return answer
 
     return router
@@ -81,12 +89,23 @@ def _own_path(path: str) -> str:
 
 
 def _secret(file: Path) -> str:
-    """The signing key, made on first use and readable by its owner alone."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_hex(32))
-    return file.read_text().strip()
+    """The signing key, made on first use. An empty file counts as none: an empty key signs for everybody."""
+    kept = file.read_text().strip() if file.exists() else ""
+    return kept or _new_secret(file)
+
+
+def _new_secret(file: Path) -> str:
+    """Readable by its owner alone, and in its place only once it is whole on the disk."""
+    secret = secrets.token_hex(32)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.unlink(missing_ok=True)  # left by a crash
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(secret)
+        written.flush()
+        os.fsync(written.fileno())
+    part.replace(file)
+    return secret
 
 
 def _page(problem: str, then: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from labeling.page_scripts import mount
+from labeling.drawn_page import drawn
 
 # In this order: each uses what the ones before it made.
 SCRIPTS = (
@@ -23,12 +23,5 @@ STYLES = ("label.css",)
 
 def build() -> gr.Blocks:
     with gr.Blocks(title="Label · Plumbline", fill_width=True) as page:
-        gr.HTML(
-            value=None,
-            html_template='<div class="pl ls"></div>',
-            js_on_load=mount("label"),
-            apply_default_css=False,
-            padding=False,
-            container=False,
-        )
+        drawn("label", classes="pl ls")
     return page

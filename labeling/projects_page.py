@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
-from fastapi import Request
 
-from labeling.data_page import plain
+from labeling.drawn_page import drawn_said, plain
 from labeling.feedback import FEEDBACK_TYPES, feedback_type
 from labeling.first_project import GUIDELINES
 from labeling.guard import require
-from labeling.page_scripts import SHOW_SAID
-from storage import model_versions, projects, prompts
+from labeling.identity import PersonOf
+from storage import assignments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import AppError, BadInput
-from storage.records import Person, Project, Sampling, new_id
+from storage.records import Project, Sampling, new_id
 
-PersonOf = Callable[[Request], Person]
 SCRIPTS = ("said.js",)
 STYLES: tuple[str, ...] = ()
 NEW = "A new project"
@@ -101,10 +99,7 @@ def build(database: Database, person_of: PersonOf, changed: Callable[[Project], 
                     )
                 with gr.Row(elem_classes="pl-acts"):
                     go = gr.Button("Save", variant="primary", elem_id="save")
-                said = gr.HTML(
-                    value=None, html_template='<div class="pl" data-part="said"></div>', js_on_load=SHOW_SAID,
-                    apply_default_css=False, padding=False, container=False, elem_id="part-said",
-                )  # fmt: skip
+                said = drawn_said()
         fields = [name, kind, instruction, guidelines, versions, count, sources, temperature, top_p, max_tokens]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         page.load(lambda: _lists(database), None, [chosen, versions, sources], **quiet).then(
@@ -123,6 +118,7 @@ def project_from(database: Database, fields: Fields) -> Project:
     needed = feedback_type(kind or "").minimum_responses if kind else 0
     if not kind:
         raise BadInput("Feedback: choose what people are asked.")
+    _check_feedback_stays(database, chosen, kind)
     if not versions:
         raise BadInput("Versions that answer: choose at least one.")
     if count is None or not needed <= int(count) <= MOST_RESPONSES:
@@ -175,6 +171,15 @@ def values_of(database: Database, chosen: str) -> list[Any]:
         sampling.top_p,
         sampling.max_tokens,
     ]
+
+
+def _check_feedback_stays(database: Database, chosen: Any, kind: str) -> None:
+    """Judgments on their way are read as what the project asks: another question would lose them. Raises BadInput."""
+    if chosen in (None, "", NEW):
+        return
+    before = projects.get(database, str(chosen)).feedback_type
+    if kind != before and assignments.list_all(database, str(chosen)):
+        raise BadInput(f"Feedback: people have begun to judge this project by {before}. Make a new project for {kind}.")
 
 
 def _kept(database: Database, chosen: Any) -> dict[str, Any]:

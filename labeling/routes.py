@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 
 from labeling.assignment import Item, Queue
 from labeling.feedback import feedback_type
+from labeling.identity import PersonOf
 from labeling.rendering import render
 from storage import judgments, projects
 from storage.database import Database
@@ -32,7 +33,7 @@ FASTEST_WORDS_PER_SECOND = 17.0  # about 1,000 a minute, twice what a fast reade
 TOO_FAST = "too_fast"
 NAMES_SEEN = "names_seen"
 
-PersonOf = Callable[[Request], Person]
+Note = Annotated[str, Field(max_length=10_000)]
 
 
 class JudgeBody(BaseModel):
@@ -43,8 +44,9 @@ class JudgeBody(BaseModel):
     verdict: dict[str, Any]
     displayed: list[str]
     focused_seconds: float = Field(ge=0, allow_inf_nan=False)
-    note: str = Field("", max_length=10_000)
-    notes: dict[str, str] = {}
+    note: Note = ""
+    notes: dict[str, Note] = {}
+    guideline_version: int | None = None
     supersedes: UUID | None = None
 
 
@@ -54,7 +56,6 @@ class SkipBody(BaseModel):
 
 
 def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRouter:
-    """`person_of` raises NotAllowed where nobody has said who they are."""
     router = APIRouter(prefix="/api/label")
 
     @router.get("/next")
@@ -114,12 +115,19 @@ def judgment_of(body: JudgeBody, item: Item, project: Project, person: Person) -
         displayed_order=displayed,
         project_id=project.id,
         assignment_id=item.assignment.id,
-        guideline_version=project.guideline_version,
+        guideline_version=_guidelines_read(body, project),
         focused_seconds=body.focused_seconds,
         note=_note(body, item),
         flags=(*asked.flags(verdict), *_flags(body, item, project)),
         supersedes=body.supersedes.hex if body.supersedes else None,
     )
+
+
+def _guidelines_read(body: JudgeBody, project: Project) -> int:
+    """The guidelines that were on the page, which may have changed since; the current ones where it names none."""
+    current = project.guideline_version
+    named = body.guideline_version
+    return named if named is not None and 1 <= named <= current else current
 
 
 def _project(database: Database, project_id: str) -> Project | None:

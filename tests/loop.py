@@ -109,15 +109,20 @@ def submit(page: Page) -> None:
 
 def train(page: Page, method: str, seconds: float = 180) -> str:
     """Freezes what was labelled, starts a run of this method, waits for its end; returns the outcome's sentence."""
+    start_run(page, method)
+    done = page.locator(".st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
+    expect(done.first).to_be_visible(timeout=seconds * 1000)
+    return page.locator(".say").first.inner_text()
+
+
+def start_run(page: Page, method: str) -> None:
+    """Freezes what was labelled and starts a run of this method."""
     page.goto("/runs/new")
     page.get_by_role("radio", name=re.compile(f"^{method}")).click()
     page.get_by_role("button", name="Freeze").click()
     expect(page.locator("#said")).to_contain_text("Frozen as")
     page.get_by_role("button", name="Start run").click()
     page.wait_for_url(re.compile(r"/runs/?\?run="))
-    done = page.locator(".st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
-    expect(done.first).to_be_visible(timeout=seconds * 1000)
-    return page.locator(".say").first.inner_text()
 
 
 def compare(page: Page, first: str, second: str, items: int, likes: Likes) -> str:
@@ -130,7 +135,9 @@ def compare(page: Page, first: str, second: str, items: int, likes: Likes) -> st
         page.keyboard.press("Enter")
         expect(page.locator(".save")).to_have_attribute("data-s", "saved")
         submit(page)
-    return page.locator("[aria-label='What the judgments say so far']").inner_text()
+    verdict = page.locator("[aria-label='What the judgments say so far']")
+    expect(verdict).to_contain_text(f"{items} blind judgments")
+    return verdict.inner_text()
 
 
 def _leaves(address: str, url: str) -> bool:

@@ -5,7 +5,7 @@
 
 It sees what a byte comparison would see: an answer with white space at either end is malformed. A checker
 that strips hides it from the scripted rater, and alignment then teaches it (1 % of the answers became 55 %
-in the prototype).
+when that was tried).
 
 No torch here: benchmarks, tests and the scripted rater import this module.
 """

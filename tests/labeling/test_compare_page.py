@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from storage import judgments
+from storage import judgments, model_versions
 from storage.database import Database
 from storage.records import Ranking
 from tests import chromium
@@ -92,6 +92,26 @@ def test_the_results_say_which_version_leads_and_keep_the_length_until_one_has_j
     page.keyboard.press("Enter")
     expect(page.locator(".eff")).to_contain_text("v1 is 2 words shorter.")
     expect(page.locator(".results")).to_contain_text("blind judgments by 1 person")
+
+
+def test_a_version_that_is_not_served_is_named_with_the_way_to_switch_it_on(page: Page, database: Database) -> None:
+    model_versions.set_served(database, "v2", False)
+    opened(page, "?a=v2&b=base")
+    expect(page.get_by_role("link", name="Switch v2 on")).to_have_attribute("href", "/models/")
+    opened(page)
+    expect(page.get_by_role("link", name="Switch")).to_have_count(0)
+
+
+def test_a_refused_judgment_can_be_submitted_again(page: Page, database: Database) -> None:
+    opened(page)
+    here = page.locator(".ls").get_attribute("data-item")
+    page.route("**/api/label/judge", lambda route: route.fulfill(status=400, json={"error": "No."}), times=1)
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.locator(".save")).to_have_text("No.")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tag")).to_have_text("Judged")
+    assert len([one for one in judgments.list_all(database) if one.assignment_id == here]) == 1
 
 
 def test_the_address_carries_the_versions(page: Page) -> None:

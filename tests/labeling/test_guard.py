@@ -6,9 +6,10 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from labeling.guard import Guard
-from labeling.identity import COOKIE, Identity, identity_router
+from labeling.identity import Identity, identity_router
 from storage.database import Database
 from storage.settings import Settings
 
@@ -34,6 +35,10 @@ def client(identity: Identity) -> TestClient:
     def vote() -> str:
         return "counted"
 
+    @app.websocket("/label/socket")
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
+
     roles = {"/label": "labeler", "/runs": "engineer"}
     app.add_middleware(
         Guard, person_of=identity.person_of, roles=roles, heads={"/label": '<script src="/ui/x.js"></script>'}
@@ -56,6 +61,14 @@ def test_a_stranger_is_asked_for_a_name_and_comes_back(client: TestClient) -> No
     assert client.get("/label/").status_code == 200
 
 
+def test_a_stranger_comes_back_to_the_whole_address(client: TestClient) -> None:
+    answer = client.get("/label/?project=x&tab=a%20b", headers={"accept": "text/html"})
+
+    shown = client.get(answer.headers["location"]).text
+
+    assert 'value="/label/?project=x&amp;tab=a%20b"' in shown
+
+
 def test_a_call_without_a_name_is_refused_in_words(client: TestClient) -> None:
     answer = client.get("/runs/secret", headers={"accept": "application/json"})
 
@@ -70,8 +83,12 @@ def test_a_path_needs_its_role(client: TestClient, name: str, status: int) -> No
     assert client.get("/runs/secret").status_code == status
 
 
-def test_a_forged_cookie_is_nobody(client: TestClient) -> None:
-    client.cookies.set(COOKIE, '"Eva".forged')
+def test_a_host_cannot_hide_the_path(client: TestClient) -> None:
+    assert client.get("/runs/secret", headers={"host": "127.0.0.1?"}).status_code == 403
+
+
+def test_a_forged_cookie_is_nobody(client: TestClient, identity: Identity) -> None:
+    client.cookies.set(identity.cookie, '"Eva".forged')
 
     assert client.get("/runs/secret").status_code == 403
 
@@ -82,7 +99,9 @@ def test_a_forged_cookie_is_nobody(client: TestClient) -> None:
         {"origin": "https://evil.example"},
         {"sec-fetch-site": "cross-site"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"host": "evil.example"},
+        {"host": "["},
     ],
 )
 def test_a_vote_from_another_site_is_refused(client: TestClient, headers: dict[str, str]) -> None:
@@ -117,3 +136,30 @@ def test_the_name_page_escapes_and_goes_nowhere_else(client: TestClient) -> None
 
 def test_the_key_is_readable_by_its_owner_alone(identity: Identity, tmp_path: Path) -> None:
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_key_left_by_a_crash_signs_for_nobody(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("")
+    (tmp_path / "secret.part").write_text("half")
+
+    Identity(database, Settings(home=tmp_path))
+
+    assert len((tmp_path / "secret").read_text()) == 64
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "secret.part").exists()
+
+
+def test_two_plumblines_of_one_machine_have_cookies_of_their_own(database: Database, tmp_path: Path) -> None:
+    here, again = (Identity(database, Settings(home=tmp_path / "here")) for _ in range(2))
+    beside = Identity(database, Settings(home=tmp_path / "beside"))
+
+    assert here.cookie == again.cookie != beside.cookie
+
+
+def test_a_websocket_is_closed(client: TestClient) -> None:
+    enter(client, "Tom")
+
+    with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect("/label/socket"):
+        pass
+
+    assert closed.value.code == 1008

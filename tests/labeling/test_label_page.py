@@ -35,7 +35,7 @@ text after"""
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database.open(tmp_path_factory.mktemp("label") / "plumbline.duckdb")
     add_versions(database, "base", "v1")
-    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow"):
+    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow", "refused", "notes"):
         add_project(database, name, "ranking", FOUR)
     add_project(database, "thumbs", "thumbs", FOUR)
     add_project(database, "attack", "ranking", [[ATTACK, f"{ATTACK} again"]])
@@ -283,6 +283,57 @@ def test_an_answer_lost_on_the_way_back_does_not_count_twice(
     assert len(about(database, judged)) == 1
 
 
+def test_a_refused_judgment_comes_again_and_supersedes_nothing(
+    page: Page, context: BrowserContext, database: Database
+) -> None:
+    opened(page, "refused")
+    refusal = {"status": 400, "json": {"error": "Not like this."}}
+    context.route("**/api/label/judge", lambda route: route.fulfill(**refusal), times=1)
+    refused = submitted(page, "2", "1", "n", "x", "Escape")
+    expect(page.locator(".say")).to_contain_text("Not like this.")
+    expect(page.get_by_role("button", name="Back")).to_be_disabled()
+    for _ in range(10):
+        if item(page) == refused:
+            break
+        submitted(page, "1", "2")
+    expect(page.locator('[data-slot="1"] .chip')).to_have_text("B")  # what was said is still there
+    submitted(page)
+    saved(page)
+    (judgment,) = about(database, refused)
+    assert (judgment.supersedes, judgment.note) == (None, "C: x")
+
+
+def test_a_refused_change_leaves_the_judgment_that_it_would_have_replaced(
+    page: Page, context: BrowserContext, database: Database
+) -> None:
+    opened(page, "refused")
+    judged = submitted(page, "1", "2")
+    saved(page)
+    context.route("**/api/label/judge", lambda route: route.fulfill(status=400, json={"error": "No."}), times=1)
+    for rank in ("3", "4"):
+        waiting = item(page)
+        press(page, "z")
+        changed(page, waiting)
+        assert submitted(page, "a", rank) == judged
+        saved(page)
+    first, second = about(database, judged)
+    assert second.supersedes == first.id
+
+
+def test_a_judgment_too_large_to_outlive_its_page_is_sent_all_the_same(page: Page, database: Database) -> None:
+    opened(page, "notes")
+    press(page, "1", "2")
+    expect(page.locator(".note").first).to_have_attribute("maxlength", "2000")
+    for index, letter in enumerate("abc"):  # 9,000 letters of three bytes, which nobody could type
+        press(page, letter, "n")
+        page.locator(".note").nth(index).evaluate("note => { note.maxLength = 9001; note.value = '語'.repeat(9000); }")
+        press(page, "End", "!", "Escape")
+    judged = submitted(page)
+    saved(page)
+    (judgment,) = about(database, judged)
+    assert len((judgment.note or "").encode()) > 64 * 1024
+
+
 def test_answers_cannot_run_scripts_or_fetch_anything(page: Page) -> None:
     opened(page, "attack")
     expect(page.locator(".answer").first).to_contain_text("text after")
@@ -315,6 +366,11 @@ def test_on_a_phone_it_is_a_stack_without_sideways_scrolling(browser: Browser, a
     boxes = [card.bounding_box() for card in page.locator(".answer").all()]
     assert len({box["x"] for box in boxes if box}) == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    last, bar = page.locator(".answer").last.bounding_box(), page.locator(".lbar").bounding_box()
+    assert (
+        last and bar and last["y"] + last["height"] + 26 <= bar["y"]
+    )  # 26: what is kept offline is said above the bar
     page.get_by_role("radiogroup", name="Rank for answer A").get_by_role("radio", name="Rank 1").tap()
     expect(page.locator('[data-slot="1"] .chip')).to_have_text("A")
     context.close()

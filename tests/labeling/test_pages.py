@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from labeling.data_page import import_file
+from labeling.data_page import import_upload
 from labeling.projects_page import NEW, project_from, values_of
-from storage import judgments, model_versions, projects, prompts
+from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
-from storage.errors import BadInput, NotFound
-from tests.makers import project, version
+from storage.errors import BadInput, BadRow, NotFound
+from storage.records import Assignment, now
+from tests.makers import project, prompt, version
 
 GOOD: dict[str, Any] = {
     "chosen": NEW,
@@ -56,6 +57,18 @@ def test_an_edit_keeps_what_it_must_not_change(with_base: Database) -> None:
     assert values_of(with_base, "p1")[3] == "Be fair and quick."
 
 
+def test_the_feedback_of_a_project_stays_once_people_have_begun_to_judge(with_base: Database) -> None:
+    projects.save(with_base, project(id="p1", feedback_type="ranking"))
+    assert made(with_base, chosen="p1", kind="thumbs").feedback_type == "thumbs"
+    asked = prompt()
+    prompts.add(with_base, [asked])
+    assignments.add(with_base, [Assignment("a1", "p1", asked.id, "ines", (), now())])
+
+    with pytest.raises(BadInput, match=r"judge this project by ranking\. Make a new project for thumbs"):
+        made(with_base, chosen="p1", kind="thumbs")
+    assert made(with_base, chosen="p1", name="Another name").name == "Another name"
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -90,12 +103,18 @@ def test_a_new_project_starts_with_the_newest_served_version(with_base: Database
     assert values_of(with_base, NEW)[4] == ["base"]
 
 
-def test_import_says_what_came_of_it(database: Database, tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"prompt": "One?", "completion": "Yes."}\n{"prompt": "Two?", "completion": "No."}\n')
+def uploaded(folder: Path, *lines: str) -> str:
+    file = folder / "a.jsonl"
+    file.write_text("\n".join(lines))
+    return str(file)
 
-    first = import_file(database, str(file), "Prompts", "book", "Own", lambda messages: "")
-    second = import_file(database, str(file), "Demonstrations", "book", "Own", lambda messages: "")
+
+SHOWN = ('{"prompt": "One?", "completion": "Yes."}', '{"prompt": "Two?", "completion": "No."}')
+
+
+def test_import_says_what_came_of_it(database: Database, tmp_path: Path) -> None:
+    first = import_upload(database, uploaded(tmp_path, *SHOWN), "Prompts", "book", "Own", lambda messages: "")
+    second = import_upload(database, uploaded(tmp_path, *SHOWN), "Demonstrations", "book", "Own", lambda messages: "")
 
     assert first.startswith("2 prompts imported")
     assert second.startswith("2 demonstrations imported")
@@ -105,6 +124,26 @@ def test_import_says_what_came_of_it(database: Database, tmp_path: Path) -> None
 
 def test_import_asks_for_file_and_source(database: Database, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No file is chosen"):
-        import_file(database, None, "Prompts", "book", "Own", lambda messages: "")
+        import_upload(database, None, "Prompts", "book", "Own", lambda messages: "")
     with pytest.raises(BadInput, match="where the rows come from"):
-        import_file(database, str(tmp_path), "Prompts", " ", "Own", lambda messages: "")
+        import_upload(database, str(tmp_path), "Prompts", " ", "Own", lambda messages: "")
+
+
+def test_an_upload_is_removed_once_it_is_imported_and_kept_for_another_try_where_it_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    broken = uploaded(tmp_path, '{"prompt": ""}')
+    with pytest.raises(BadRow):
+        import_upload(database, broken, "Prompts", "book", "Own", lambda messages: "")
+    assert Path(broken).exists()
+
+    good = uploaded(tmp_path, *SHOWN)
+    import_upload(database, good, "Prompts", "book", "Own", lambda messages: "")
+    assert not Path(good).exists()
+
+
+def test_a_demonstration_that_is_too_long_is_refused_like_a_prompt(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(BadRow, match="too long"):
+        import_upload(
+            database, uploaded(tmp_path, *SHOWN), "Demonstrations", "book", "Own", lambda messages: "it is too long"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from labeling.routes import TOO_FAST
-from storage import assignments, judgments
+from storage import assignments, judgments, projects
 from storage.database import Database
 from storage.records import Ranking
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_api, new_queue
@@ -111,6 +112,23 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     assert judgments.list_all(database) == []
 
 
+@pytest.mark.parametrize(("read", "stored"), [(1, 1), (2, 2), (None, 2), (0, 2), (3, 2)])
+def test_a_judgment_keeps_the_guidelines_that_were_read(
+    client: TestClient, database: Database, read: int | None, stored: int
+) -> None:
+    (item,) = taken(client)
+    projects.save(database, replace(projects.get(database, "rank"), guidelines="Short **first**."))
+    assert client.post("/api/label/judge", json=judgment(item, 1, 2, guideline_version=read)).status_code == 200
+    assert judgments.list_all(database)[0].guideline_version == stored
+
+
+def test_a_note_on_one_answer_has_a_limit_too(client: TestClient, database: Database) -> None:
+    (item,) = taken(client)
+    sent = judgment(item, 1, 2, notes={item["responses"][0]["id"]: "x" * 10_001})
+    assert client.post("/api/label/judge", json=sent).status_code in (400, 422)
+    assert judgments.list_all(database) == []
+
+
 def test_nobody_can_judge_or_skip_the_item_of_somebody_else(client: TestClient, database: Database) -> None:
     (item,) = taken(client)
     client.cookies.set("person", "otto")
@@ -194,3 +212,9 @@ def test_versions_are_listed_newest_first_and_one_cannot_meet_itself(client: Tes
     answer = client.post("/api/compare/start", json={"versions": ["v1", "v1"]})
     assert answer.status_code == 400
     assert "Choose two versions" in answer.json()["error"]
+
+
+def test_results_are_of_comparisons_only(client: TestClient) -> None:
+    answer = client.get("/api/compare/results", params={"project": "rank"})
+    assert answer.status_code == 404
+    assert "rank is no comparison" in answer.json()["error"]

@@ -1,0 +1,27 @@
+/* Which two versions the compare page begins with, and what to do about one that does not answer. */
+(() => {
+"use strict";
+const { make } = window.Plumbline;
+
+/** The ids in the address, where both versions exist; null otherwise. */
+function named(versions) {
+  const query = new URLSearchParams(location.search), wanted = [query.get("a"), query.get("b")];
+  return wanted.every((id) => versions.some((version) => version.id === id)) ? wanted : null;
+}
+
+/** The newest version that is served, against the one that it was made from. */
+function newest(versions) {
+  const inOrder = [...versions].sort((one, other) => other.served - one.served);
+  const [first, second] = inOrder;
+  return [first.id, (inOrder.find((version) => version.id === first.parent) ?? second).id];
+}
+
+/** A link to where versions are switched on, while prompts wait for one of `ids` that is not served; null otherwise. */
+function wayOut(progress, versions, ids) {
+  const off = versions.filter((version) => ids.includes(version.id) && !version.served);
+  return off.length && progress?.team < progress?.total
+    ? make("a", { class: "btn", href: "/models/" }, `Switch ${off.map((one) => one.id).join(" and ")} on`) : null;
+}
+
+Object.assign(window.Plumbline, { versions: { named, newest, wayOut } });
+})();
