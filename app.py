@@ -18,8 +18,9 @@ import socket
 import sys
 import threading
 import time
+import warnings
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +200,7 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
         "/runs": (runs_page.runs_page(database, home, person_of), runs_page),
         "/models": (models_page.models_page(), models_page),
     }
+    warnings.filterwarnings("ignore", "SSR mode is not supported")  # nobody asked for it
     for path, (page, _) in pages.items():
         gr.mount_gradio_app(
             app,
@@ -280,21 +282,20 @@ def _first_start(database: Database, model: str) -> None:
     if model:
         first = already_there(database, model) or add_base(database, model)
     elif not there or there[0].id == UNREAD:
-        first = _add_starter(database)
+        first = _add_starter(database, {one.id: one for one in there})
     else:
         first = there[0]
     if not projects.list_all(database, "labeling"):
         add_first_project(database, first.id, STARTER / "prompts.jsonl")
 
 
-def _add_starter(database: Database) -> ModelVersion:
+def _add_starter(database: Database, there: Mapping[str, ModelVersion]) -> ModelVersion:
     """Both stages of the starter model; the one that answers is the newer and the served one."""
-    if already_there(database, str(STARTER / "base")) is None:
+    if UNREAD not in there:
         note = "The starter model before it learned to answer: it has only read documents."
         add_base(database, str(STARTER / "base"), version_id=UNREAD, served=False, note=note)
-    chat = str(STARTER / "chat")
     note = "The starter model, ready to answer."
-    return already_there(database, chat) or add_base(database, chat, version_id="base", note=note)
+    return there.get("base") or add_base(database, str(STARTER / "chat"), version_id="base", note=note)
 
 
 # ---- small things ----------------------------------------------------------------------------------------------------

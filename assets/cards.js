@@ -67,12 +67,13 @@ function card(response, index, { head = [], foot = [] } = {}) {
   return { element, badge, letter };
 }
 
-/** A group of radio buttons with one tab stop. Options are {value, label, content}; paint(value) shows which is on. */
-function radios(name, options, pick, cls) {
+/** A group of radio buttons with one tab stop. Options are {value, label, content}; paint(value) shows which is on.
+    `arrows`: left and right choose within it; false where they mean so on the whole page. */
+function radios(name, options, pick, cls, { arrows = true } = {}) {
   const buttons = options.map((option) => make("button", { type: "button", role: "radio", "aria-label": option.label,
     title: option.label, "data-v": option.value, onclick: () => pick(option.value) }, option.content));
   const element = make("div", { class: cls, role: "radiogroup", "aria-label": name,
-    onkeydown: (event) => moveInside(event, buttons) }, buttons);
+    onkeydown: (event) => arrows && moveInside(event, buttons) }, buttons);
   return { element, paint: (value) => paintRadios(buttons, options, value) };
 }
 

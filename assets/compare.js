@@ -6,7 +6,7 @@ const { make, fill, api, button, count, cards, keys, newKey, pairwise, results, 
 
 const LOOK_AGAIN = 3000;
 const ROWS = [...pairwise.keyRows(), ["↵", "Submit; then the names appear, and again for the next prompt"],
-  ["S", "Skip this prompt, and say why"], ["G", "Guidelines"], ["?", "This list"]];
+  ["S", "Skip this prompt; say why if you like"], ["G", "Guidelines"], ["?", "This list"]];
 
 class ComparePage {
   constructor(root) {
@@ -181,7 +181,7 @@ class ComparePage {
     if (key === "submit") return this.submit(), true;
     if (this.entry.key) return false; // judged: only Enter goes on
     if (key === "s") return this.skipSheet.open(), true;
-    const choice = pairwise.valueOf(key);
+    const choice = pairwise.valueOf(key, this.entry.choice);
     if (choice === undefined) return false;
     this.choose(choice);
     return true;

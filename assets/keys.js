@@ -8,6 +8,7 @@ const { make, icon, fill } = window.Plumbline;
 
 const SWITCH = "plumbline-keys";
 const TEXT_FIELDS = "input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]";
+const ARROW = /^Arrow(Up|Down|Left|Right)$/;
 const OWN_ENTER = "a, summary, button:not([role=radio])"; // these do something else with Enter
 
 const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
@@ -17,14 +18,14 @@ function switchKeys(root, on) {
   root.classList.toggle("nokeys", !on);
 }
 
-/** "submit", "escape", "arrowup", "arrowdown", or a character in lower case; null where no key of ours was meant. */
+/** "submit", "escape", "arrowup" and the other arrows, or a character in lower case; null where no key of ours was meant. */
 function meant(event) {
   if (event.defaultPrevented || event.isComposing || event.repeat || document.querySelector("dialog[open]")) return null;
   const inText = event.target.closest?.(TEXT_FIELDS);
   if (event.key === "Enter") return meansSubmit(event, inText) ? "submit" : null;
   if (event.key === "Escape") return "escape";
   if (inText || event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph")) return null;
-  if (event.key === "ArrowUp" || event.key === "ArrowDown") return event.key.toLowerCase();
+  if (ARROW.test(event.key)) return event.key.toLowerCase();
   return event.key.length === 1 && keysAreOn() ? character(event) : null;
 }
 
@@ -74,27 +75,35 @@ function guidelinesSheet() {
 
 const REASONS = ["I do not know enough about this", "The prompt makes no sense", "No answer can be used at all", "Something else"];
 
-/** Reasons are one key away: the first is chosen, arrows choose another, Enter skips. */
+/** Reasons are one key away, and never asked for: 1 to 4 choose one, Enter skips with it or with none. */
 function skipSheet(skip) {
   const words = make("input", { type: "text", maxlength: 500, id: "skip-words" });
-  const choices = REASONS.map((reason, index) => make("label", "check",
-    make("input", { type: "radio", name: "skip-reason", value: reason, checked: index === 0 }), reason));
-  const form = make("form", { class: "stack", onsubmit: (event) => { event.preventDefault(); done(); }, onkeydown: guardText },
-    make("div", { role: "radiogroup", "aria-label": "Why" }, choices),
+  const boxes = REASONS.map((reason) => make("input", { type: "radio", name: "skip-reason", value: reason }));
+  const choices = boxes.map((box, index) => make("label", "check", box, cap(String(index + 1)), box.value));
+  const form = make("form", { class: "stack", onsubmit: (event) => { event.preventDefault(); done(); }, onkeydown: key },
+    make("div", { role: "radiogroup", "aria-label": "Why, if you like to say" }, choices),
     make("div", "f", make("label", { for: "skip-words" }, "In your own words, if you like"), words),
     make("div", "acts end", make("button", { class: "btn go" }, "Skip this prompt", cap("↵"))));
   const dialog = sheet("Skip, because…", form);
+  function key(event) {
+    if (event.target === words) return guardText(event);
+    const box = keysAreOn() && !event.ctrlKey && !event.metaKey && !event.altKey && boxes[character(event) - 1];
+    if (!box) return;
+    event.preventDefault();
+    box.checked = true;
+    box.focus();
+  }
   function guardText(event) { // Enter within a text field submits nothing; with Ctrl or the command key it does
-    if (event.key !== "Enter" || event.target !== words) return;
+    if (event.key !== "Enter") return;
     event.preventDefault();
     if (event.ctrlKey || event.metaKey) done();
   }
   function done() {
-    const reason = new FormData(form).get("skip-reason");
+    const reason = [new FormData(form).get("skip-reason"), words.value.trim()].filter(Boolean).join(": ");
     dialog.close();
-    skip(words.value.trim() ? `${reason}: ${words.value.trim()}` : reason);
+    skip(reason);
   }
-  return { dialog, open: () => { form.reset(); dialog.showModal(); choices[0].firstChild.focus(); } };
+  return { dialog, open: () => { form.reset(); dialog.showModal(); boxes[0].focus(); } };
 }
 
 const toggle = (dialog) => (dialog.open ? dialog.close() : dialog.showModal());

@@ -55,9 +55,17 @@ class LabelView {
     this.root.dataset.mode = mode.name;
     this.guidelines.fill(cards.prose(project.guidelines_html || "<p>There are no guidelines yet. Judge by the task alone.</p>"));
     fill(this.project, projects.length > 1 ? this.projectMenu(project, projects) : make("span", "tag", project.name));
-    const sheet = keys.keysSheet(this.root, [["A … F", "Put an answer in focus"], ...mode.keyRows(6),
+    this.showKeys(mode, this.cards.length || cards.LETTERS.length);
+  }
+
+  /** The sheet names the letters and digits that the item on the screen has. */
+  showKeys(mode, n) {
+    if (this.keysFor === `${mode.name} ${n}` || this.keySheet.open) return;
+    this.keysFor = `${mode.name} ${n}`;
+    const letters = n > 1 ? `A … ${cards.LETTERS[n - 1]}` : "A";
+    const sheet = keys.keysSheet(this.root, [[letters, "Put an answer in focus"], ...mode.keyRows(n),
       ["↵", "Submit; in a text field Ctrl ↵ or ⌘ ↵"], ["Z", "Back to a judgment made before, to change it"],
-      ["S", "Skip this prompt, and say why"], ["N", "Note on the answer in focus; Esc leaves it"],
+      ["S", "Skip this prompt; say why if you like"], ["N", "Note on the answer in focus; Esc leaves it"],
       ["G", "Guidelines"], ["?", "This list"]]);
     this.keySheet.replaceWith(sheet);
     this.keySheet = sheet;
@@ -76,6 +84,7 @@ class LabelView {
     cards.prompt(this.prompt, item.prompt.messages);
     this.cards = item.responses.map((response, index) => this.card(response, index, entry, mode));
     this.grid.dataset.n = this.cards.length;
+    this.showKeys(mode, this.cards.length);
     fill(this.grid, this.cards.map((one) => one.element));
     window.scrollTo(0, 0);
     this.prompt.focus({ preventScroll: true });
@@ -168,7 +177,7 @@ class LabelView {
     if (error?.status === 0) return this.setState("error", make("h2", "", "Offline"), make("p", "", offlineSentence(kept)), again);
     if (error) return this.setState("error", make("h2", "", "This did not work"), make("p", "", error.message), again);
     if (!project) return this.setState("none", make("h2", "", "There is nothing to judge yet"), make("p", "", "A lead makes a project on the projects page: which prompts, which versions, how to judge. It appears here by itself."));
-    const judged = progress.mine ? make("p", "", `You have judged ${progress.mine} of ${progress.total} prompts here.`) : null;
+    const judged = progress.mine ? make("p", "", `You have judged ${number(progress.mine)} of ${number(progress.total)} prompts here.`) : null;
     return this.setState("empty", make("h2", "", progress.waiting || "The next prompt is on its way."), judged, make("p", "small", "This page looks again by itself."));
   }
 
@@ -187,7 +196,7 @@ class LabelView {
   paintProgress(progress, extra, pace) {
     const mine = progress.mine + extra, team = Math.min(progress.total, progress.team + extra), left = progress.total - team;
     const time = pace && left ? `, about ${duration(pace * left)}` : "";
-    this.counts.textContent = `${mine} yours, ${team} of ${progress.total} by all, ${left} left${time}`;
+    this.counts.textContent = `${number(mine)} yours, ${number(team)} of ${number(progress.total)} by all, ${number(left)} left${time}`;
     this.meter.setAttribute("aria-valuemax", progress.total);
     this.meter.setAttribute("aria-valuenow", team);
     this.meter.setAttribute("aria-valuetext", this.counts.textContent);
@@ -209,6 +218,7 @@ function offlineSentence(kept) {
   return `Plumbline cannot be reached, and no fetched prompt is left.${safe}`;
 }
 
+const number = (n) => n.toLocaleString("en");
 const share = (part, whole) => (whole ? `${(100 * part) / whole}%` : "0%");
 
 Object.assign(window.Plumbline, { LabelView });

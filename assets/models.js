@@ -134,18 +134,21 @@ function facts(version, base) {
     interval({ ...version.wins, from: 0, to: 1, mid: 0.5 }));
   const pair = (name, value) => value && [make("dt", "", name), make("dd", "num", value)];
   return make("dl", "kv", pair("Verdict", wins), pair("Outcome", version.run?.message), pair("Made", when(version.created_at)), pair("Kind", version.kind === "policy" ? "Answers prompts" : "Scores answers"),
-    pair("Context", `${version.context_length.toLocaleString("en")} tokens`), pair("Base", mono(version.base_path)), pair("Fingerprint", mono(version.fingerprint)),
+    pair("Context", `${version.context_length.toLocaleString("en")} tokens`), pair("Base", mono(version.base_path)), pair("Fingerprint", mono(plainPrint(version.fingerprint))),
     pair("Template", make("details", "", make("summary", "", icon("chevron-right"), "Show"), make("pre", { class: "log", tabindex: "0" }, version.template))));
 }
 
 const mono = (text) => make("span", "mono", text);
-const shortPrint = (fingerprint) => fingerprint.replace(/^sha256:/, "").slice(0, 12);
+const plainPrint = (fingerprint) => fingerprint.replace(/^sha256:/, "");
+const shortPrint = (fingerprint) => plainPrint(fingerprint).slice(0, 12);
 
 function conclusion(versions) {
   if (!versions.length) return "A base model is where every line begins.";
   const oldestFirst = [...versions].reverse(), named = (test) => oldestFirst.filter(test).map((version) => version.id);
-  const served = named((version) => version.served && version.state !== "problem"), broken = named((version) => version.state === "problem");
-  const answering = served.length ? `${list(served)} ${served.length === 1 ? "is" : "are"} served` : "None is served, so nobody can label or compare";
+  const served = named((version) => version.state === "served"), starting = named((version) => version.state === "starting"), broken = named((version) => version.state === "problem");
+  const are = (names) => `${list(names)} ${names.length === 1 ? "is" : "are"}`;
+  const answering = [served.length && `${are(served)} served`, starting.length && `${are(starting)} starting`].filter(Boolean).join(", ")
+    || "None is served, so nobody can label or compare";
   const trouble = broken.length ? `; ${list(broken)} ${broken.length === 1 ? "has" : "have"} a problem` : "";
   return `${count(versions.length, "version")}, from the base to the newest. ${answering}${trouble}.`;
 }
@@ -156,7 +159,7 @@ const empty = () => make("div", "card empty", make("h2", "", "No models yet"), m
 
 // ---- the family: the base at the left, each version to the right of its parent ----
 
-const BOX = { width: 140, height: 62, right: 200, down: 84 };
+const BOX = { width: 196, height: 62, right: 260, down: 84, letters: 20 };
 
 function family(versions, chosen, choose) {
   const placed = place(versions), line = new Set(ancestors(versions, chosen));
@@ -198,8 +201,9 @@ function edge(from, to, isHot) {
 
 function node({ version, x, y }, isChosen, choose) {
   const [, word] = WORDS[version.state] ?? ["", version.state];
-  const label = version.id.length > 13 ? version.id.slice(0, 12) + "…" : version.id;
+  const label = version.id.length > BOX.letters ? version.id.slice(0, BOX.letters - 1) + "…" : version.id;
   const group = svgEl("g", { class: `nd ${version.state}${isChosen ? " sel" : ""}`, tabindex: "0", role: "button", "aria-pressed": String(isChosen), "data-focus": `node-${version.id}` },
+    svgEl("title", {}, `${version.id}, ${word.toLowerCase()}`),
     svgEl("rect", { x, y, width: BOX.width, height: BOX.height, rx: 12 }), svgEl("text", { class: "t", x: x + 14, y: y + 26 }, label + " "),
     svgEl("circle", { cx: x + 18, cy: y + 43, r: 4 }), svgEl("text", { class: "s", x: x + 28, y: y + 47.5 }, word));
   group.addEventListener("click", choose);

@@ -9,5 +9,6 @@ window.Plumbline.said = (root, value) => {
   const box = say(value.kind, value.text, { ways });
   box.setAttribute("role", value.kind === "bad" ? "alert" : "status");
   fill(root, box);
+  box.scrollIntoView({ block: "nearest" }); // the button may be the last thing above the fold
 };
 })();

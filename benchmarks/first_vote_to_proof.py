@@ -25,8 +25,8 @@ MOST_SECONDS = 300
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="24 rankings and 8 comparisons")
-    items, compared = (24, 8) if parser.parse_args().quick else (50, 24)
+    parser.add_argument("--quick", action="store_true", help="30 rankings and 16 comparisons")
+    items, compared = (30, 16) if parser.parse_args().quick else (50, 24)
     with tempfile.TemporaryDirectory() as home, AppProcess(Path(home)) as app, loop.browser_page(app.url) as page:
         loop.enter(page, "rater")
         page.wait_for_selector(loop.ITEM)

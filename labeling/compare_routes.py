@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from labeling import win_rate
+from labeling.feedback.pairwise import BOTH_BAD
 from labeling.identity import PersonOf
 from labeling.routes import NAMES_SEEN
 from labeling.win_rate import Rate, Vote, WinRate
@@ -86,6 +87,7 @@ def vote_of(judgment: Judgment, shown: Mapping[str, Response], a: str) -> Vote |
         a_was_first=answer_a.id == first,
         words_a=len(answer_a.text.split()),
         words_b=len(answer_b.text.split()),
+        both_bad=BOTH_BAD in judgment.flags,
     )
 
 
@@ -103,6 +105,7 @@ def results_json(result: WinRate, a: str, b: str) -> dict[str, Any]:
         "people": result.people,
         "prompts": result.prompts,
         "ties": result.ties,
+        "both_bad": result.both_bad,
         "settled": result.settled,
         "verdict": win_rate.verdict(result),
         "position": win_rate.position_sentence(result),

@@ -1,8 +1,8 @@
 """How often one version beats another, and how sure one may be of it.
 
-A win counts 1, a tie one half. Judgments of the same prompt resemble each other, so they are not independent evidence:
-the interval comes from a bootstrap that draws whole prompts, not single votes. Counting votes instead would make ten
-people on one prompt look like ten prompts.
+A win counts 1; a tie counts one half, and so does "both bad". Judgments of the same prompt resemble each other, so
+they are not independent evidence: the interval comes from a bootstrap that draws whole prompts, not single votes.
+Counting votes instead would make ten people on one prompt look like ten prompts.
 
 Pure functions on plain tuples; numpy only.
 """
@@ -19,6 +19,8 @@ import numpy as np
 RESAMPLES = 4_000
 SEED = 0
 FEW_PROMPTS = 20
+FEWEST_PROMPTS = 10  # below it no version is called better
+TOO_WIDE = 0.4  # an interval this wide cannot say that there is no effect
 MOST_NEEDED = 5_000
 _Z95 = 1.959964
 
@@ -32,6 +34,7 @@ class Vote(NamedTuple):
     a_was_first: bool
     words_a: int = 0
     words_b: int = 0
+    both_bad: bool = False  # a tie by outcome
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,14 @@ class WinRate:
     judgments: int
     people: int
     prompts: int
-    ties: float
+    ties: int  # without the both bad
+    both_bad: int
     words_longer: float  # how many words A is longer than B, on average over prompts
     needed: int | None
 
     @property
     def settled(self) -> bool:
-        return not self.wins.contains(0.5)
+        return self.prompts >= FEWEST_PROMPTS and not self.wins.contains(0.5)
 
 
 def win_rate(votes: Sequence[Vote]) -> WinRate:
@@ -79,7 +83,8 @@ def win_rate(votes: Sequence[Vote]) -> WinRate:
         judgments=len(votes),
         people=len({vote.labeler for vote in votes}),
         prompts=len(set(prompts)),
-        ties=_mean([vote.outcome == 0.5 for vote in votes]),
+        ties=sum(vote.outcome == 0.5 and not vote.both_bad for vote in votes),
+        both_bad=sum(vote.both_bad for vote in votes),
         words_longer=_words_longer(votes),
         needed=judgments_needed(wins, len(votes)),
     )
@@ -137,6 +142,8 @@ def title(result: WinRate, a: str, b: str) -> str:
     leader, other = (a, b) if result.wins.value >= 0.5 else (b, a)
     if not result.judgments:
         return f"{a} against {b}"
+    if result.prompts < FEWEST_PROMPTS:
+        return "Too early to say"
     if result.settled:
         return f"{leader} beats {other}"
     return f"{a} and {b} are level" if result.wins.value == 0.5 else f"{leader} is ahead of {other}"
@@ -148,6 +155,8 @@ def verdict(result: WinRate) -> str:
         return "No judgments yet. The first one starts the count."
     if result.prompts < 2:
         return "One prompt says nothing about the next one. Judge some more."
+    if result.prompts < FEWEST_PROMPTS:
+        return f"{result.prompts} prompts are too few for a conclusion; judge at least {FEWEST_PROMPTS}."
     if result.settled:
         return "The interval leaves out 50 %, so this is hardly luck."
     if result.wins.value == 0.5:
@@ -162,7 +171,7 @@ def position_sentence(result: WinRate) -> str:
     """Whether being shown first helped."""
     first = result.first_wins
     share = f"The left answer won {percent(first)}"
-    if result.prompts < 2:
+    if first.high - first.low > TOO_WIDE:
         return f"{share}: too early to say."
     return f"{share}: {'no effect seen' if first.contains(0.5) else 'the side seems to matter'}."
 

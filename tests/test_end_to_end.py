@@ -93,7 +93,7 @@ def left_behind(story: Story) -> Iterator[Database]:
 
 
 def test_the_pages_tell_the_story(story: Story) -> None:
-    assert re.search(r"400 prompts imported, \d+ of them on held-out prompts", story.imported)
+    assert re.search(r"400 prompts imported, \d+ of them held out", story.imported)
     assert story.liked >= ITEMS / 4
     assert "It is version v1" in story.trained
     assert "v1 beats base" in story.verdict

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,14 @@ def read_rows(path: Path) -> list[FileRow]:
     return rows
 
 
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in JSON's words."""
+    return _KINDS.get(type(value), "nothing")
+
+
 def messages_of(row: FileRow, turns: Any) -> list[Message]:
     """A conversation as TRL and OpenAI write it, [{role, content}], or as ShareGPT does, [{from, value}]."""
     if not isinstance(turns, list) or not turns:
@@ -68,11 +77,15 @@ def _message(row: FileRow, turn: Any) -> Message:
 
 
 def _text(path: Path) -> str:
+    """UTF-8, or UTF-16 where the file says so at its start, as some spreadsheets save it."""
+    raw = path.read_bytes()
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return raw.decode("utf-16" if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
         raise BadInput(
-            f"{path.name} is not UTF-8 text: byte {error.start} cannot be read. Save it as UTF-8 and import it again."
+            f"{path.name} is not UTF-8 text: byte {error.start}, in line {line}, cannot be read. "
+            "Save it as UTF-8 and import it again."
         ) from error
 
 
@@ -91,7 +104,9 @@ def _json_list(name: str, text: str) -> Iterator[FileRow]:
     except _UNREADABLE as error:
         raise BadRow(name, _rows_read(text) + 1, f"this is not JSON ({error})", "Mend the row.") from error
     if not isinstance(found, list):
-        raise BadInput(f"{name} holds {type(found).__name__}, not a list of rows. Write [{{…}}, {{…}}].")
+        raise BadInput(
+            f"{name} holds {_KINDS.get(type(found), 'something else')}, not a list of rows. Write [{{…}}, {{…}}]."
+        )
     for number, value in enumerate(found, start=1):
         yield _json_row(name, number, value)
 
@@ -100,7 +115,7 @@ _UNREADABLE = (ValueError, RecursionError)  # bad JSON, a number of thousands of
 
 
 def _said(error: Exception) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"{error.msg} in column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _rows_read(text: str) -> int:
@@ -124,7 +139,7 @@ def _json_row(name: str, number: int, value: Any) -> FileRow:
     if isinstance(value, str):
         return FileRow(name, number, {"prompt": value})
     if not isinstance(value, dict):
-        raise BadRow(name, number, f"a row is an object, this is {type(value).__name__}", 'Write {"prompt": "…"}.')
+        raise BadRow(name, number, f"a row is an object, this is {kind_of(value)}", 'Write {"prompt": "…"}.')
     return FileRow(name, number, value)
 
 
@@ -138,7 +153,9 @@ def _csv(name: str, text: str) -> Iterator[FileRow]:
 
 
 def _csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
-    rows = csv.reader(io.StringIO(text))
+    header = text.split("\n", 1)[0]
+    separator = max(",;\t", key=header.count)  # spreadsheets of many countries write semicolons
+    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     for number in itertools.count(1):
         try:
             yield number, next(rows)

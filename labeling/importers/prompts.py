@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labeling.importers.files import FileRow, messages_of, read_rows
+from labeling.importers.files import FileRow, kind_of, messages_of, read_rows
 from storage import prompts
 from storage.database import Database
 from storage.errors import BadInput
@@ -26,8 +26,11 @@ class Imported:
     held_out: int
 
     def sentence(self, what: str) -> str:
+        """What came of it; `what` is the plural."""
+        if not self.new:
+            return f"Nothing new: all {self.rows} are here already."
         known = f" {self.known} were here already." if self.known else ""
-        return f"{self.new} {what} imported, {self.held_out} of them on held-out prompts.{known}"
+        return f"{self.new} {what if self.new > 1 else what[:-1]} imported, {self.held_out} of them held out.{known}"
 
 
 def import_prompts(
@@ -59,7 +62,9 @@ def messages_to_answer(row: FileRow) -> list[Message]:
 def messages_of_text(row: FileRow, text: object) -> list[Message]:
     if isinstance(text, list):
         return messages_of(row, text)
-    if not isinstance(text, str) or not text.strip():
+    if text is not None and not isinstance(text, str):
+        row.refuse(f"the prompt is {kind_of(text)}, not text", "Put it in quotation marks.")
+    if text is None or not text.strip():
         named = ", ".join(sorted(row.fields)) or "none"
         row.refuse(f"there is no prompt (fields here: {named})", "Give the field 'prompt', 'question' or 'messages'.")
     more = row.first_of("input", "context")

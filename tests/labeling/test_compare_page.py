@@ -84,6 +84,27 @@ def test_both_bad_is_a_key_and_submitting_nothing_says_what_is_missing(page: Pag
     assert stored.flags[0] == "both_bad"
 
 
+def test_arrows_step_from_the_middle_of_the_scale_also_where_single_keys_are_off(page: Page) -> None:
+    opened(page)
+    page.keyboard.press("?")
+    expect(page.locator("dialog[open]")).to_contain_text("One step along the scale")
+    page.get_by_label("Single keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".said")).to_have_text("A slightly better")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".said")).to_have_text("B better")
+
+
+def test_on_a_phone_nothing_leaves_the_margin(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page)
+    for picker in page.locator(".pickers select").all():
+        box = picker.bounding_box()
+        assert box and box["x"] >= 16 and box["x"] + box["width"] <= 390 - 16
+
+
 def test_the_results_say_which_version_leads_and_keep_the_length_until_one_has_judged(page: Page) -> None:
     opened(page)
     expect(page.locator(".eff")).to_contain_text("Shown once you have judged")

@@ -40,6 +40,7 @@ def count(database: Database) -> int:
             json.dumps(["One?", {"instruction": "Two?"}, {"conversations": [{"from": "human", "value": "3?"}]}]),
         ),
         ("a.csv", 'prompt,tags\nOne?,x\n"Two,\nreally?",y\nThree?,z\n'),
+        ("a.csv", "prompt;tags\nOne?;x\nTwo, really?;y\nThree?;z\n"),
         ("a.txt", "One?\n\nTwo?\nThree?\n"),
     ],
 )
@@ -87,6 +88,8 @@ def test_prompts_that_are_there_are_counted_not_doubled(database: Database, tmp_
         ("a.jsonl", [{"prompt": "One?"}, {"prompt": " "}], 2, "no prompt"),
         ("a.jsonl", [{"prompt": "One?"}, {"text": "Two?"}], 2, "fields here: text"),
         ("a.jsonl", [["One?"]], 1, "is an object"),
+        ("a.jsonl", [{"prompt": 5}], 1, "a number, not text"),
+        ("a.csv", 'prompt,x\nOne?,1\n"Two?,2\n', 3, "not CSV"),
         (
             "a.jsonl",
             [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
@@ -144,7 +147,7 @@ def test_a_file_that_is_not_utf_8_is_refused_with_the_place(database: Database, 
     path = tmp_path / "a.txt"
     path.write_bytes("Prüfung?".encode("latin-1"))
 
-    with pytest.raises(BadInput, match="byte 2"):
+    with pytest.raises(BadInput, match="byte 2, in line 1"):
         bring(database, path)
 
 

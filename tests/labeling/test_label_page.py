@@ -201,7 +201,8 @@ def test_the_mouse_ranks_drags_and_skips(page: Page, database: Database) -> None
     changed(page, here)
     skipped = item(page)
     page.get_by_role("button", name="Skip").click()
-    press(page, "ArrowDown", "Enter")
+    expect(page.locator("[name=skip-reason]:checked")).to_have_count(0)
+    press(page, "2", "Enter")
     changed(page, skipped)
     saved(page)
     assert len(about(database, here)) == 1
@@ -352,6 +353,23 @@ def test_nothing_that_anchors_is_on_the_page(page: Page) -> None:
     for word in ("base", "version_id", "temperature", "author", "seed"):
         assert not any(f'"{word}"' in body for body in bodies)
     assert "base" not in page.locator(".ls").inner_text()
+
+
+def test_a_prompt_can_be_skipped_without_a_reason(page: Page, database: Database) -> None:
+    opened(page, "mouse")
+    skipped = item(page)
+    press(page, "s", "Enter")
+    changed(page, skipped)
+    saved(page)
+    stored = assignments.get(database, skipped)
+    assert (stored.state, stored.skip_reason) == ("skipped", "")
+
+
+def test_the_sheet_of_keys_names_the_letters_and_digits_of_the_item(page: Page) -> None:
+    opened(page, "keys")
+    press(page, "?")
+    expect(page.locator("dialog[open] dt").nth(0)).to_have_text("A … D")
+    expect(page.locator("dialog[open] dt").nth(1)).to_have_text("1 … 4")
 
 
 def test_an_empty_project_says_so(page: Page) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from labeling.data_page import import_upload
-from labeling.projects_page import NEW, project_from, values_of
+from labeling.projects_page import GUIDELINES, INSTRUCTIONS, NEW, project_from, saved_sentence, texts_for, values_of
 from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow, NotFound
@@ -77,11 +78,13 @@ def test_the_feedback_of_a_project_stays_once_people_have_begun_to_judge(with_ba
         ({"versions": []}, "Versions that answer:"),
         ({"count": 1}, "Answers per prompt: ranking needs 2 to 6"),
         ({"count": 7}, "2 to 6"),
-        ({"count": None}, "Answers per prompt"),
-        ({"temperature": -1}, "Temperature:"),
-        ({"temperature": None}, "Temperature:"),
+        ({"count": None}, "Answers per prompt: ranking needs 2 to 6; it is empty"),
+        ({"temperature": -1}, "Temperature: .* it is -1"),
+        ({"temperature": None}, "Temperature: .* it is empty"),
         ({"top_p": 0}, "Top-p:"),
         ({"max_tokens": 0}, "Longest answer:"),
+        ({"max_tokens": 512}, "Longest answer: base has 512 tokens for prompt and answer together"),
+        ({"chosen": None, "versions": []}, "Project: its list was not loaded yet"),
     ],
 )
 def test_a_field_that_is_wrong_is_named_and_nothing_is_stored(
@@ -101,6 +104,29 @@ def test_a_new_project_starts_with_the_newest_served_version(with_base: Database
     model_versions.add(with_base, replace(version("v1"), served=False))
 
     assert values_of(with_base, NEW)[4] == ["base"]
+
+
+def test_a_name_belongs_to_one_project(with_base: Database) -> None:
+    projects.save(with_base, project(id="p1", name="Field questions"))
+
+    with pytest.raises(BadInput, match="there is a project field questions already"):
+        made(with_base, name="field questions ")
+    assert made(with_base, chosen="p1").name == "Field questions"
+
+
+def test_saving_names_the_versions_that_cannot_answer_yet(with_base: Database) -> None:
+    model_versions.add(with_base, replace(version("documents-only"), served=False))
+
+    assert saved_sentence(with_base, made(with_base)) == "Field questions is saved. Its guidelines are number 1."
+    said = saved_sentence(with_base, made(with_base, versions=["base", "documents-only"]))
+    assert said.endswith("documents-only is not loaded; load it on the models page.")
+
+
+def test_another_feedback_type_brings_its_own_texts_where_nobody_has_written_any() -> None:
+    begun = texts_for("thumbs", INSTRUCTIONS["ranking"], GUIDELINES["ranking"].strip())
+    assert begun == ("Is this answer good enough to send?", GUIDELINES["thumbs"])
+    kept, _ = texts_for("thumbs", "Is it kind?", "")
+    assert kept == gr.skip()
 
 
 def uploaded(folder: Path, *lines: str) -> str:

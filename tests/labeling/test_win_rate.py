@@ -26,8 +26,29 @@ def votes(*outcomes: float, first: bool = True) -> list[Vote]:
 def test_a_tie_is_half_a_win() -> None:
     result = win_rate(votes(1, 1, 0.5, 0))
     assert result.wins.value == 2.5 / 4
-    assert result.ties == 1 / 4
+    assert (result.ties, result.both_bad) == (1, 0)
     assert (result.judgments, result.people, result.prompts) == (4, 1, 4)
+
+
+def test_both_bad_is_counted_apart_from_ties_and_is_half_a_win_too() -> None:
+    result = win_rate([*votes(1, 0.5), Vote("p2", "ann", 0.5, True, both_bad=True)])
+    assert result.wins.value == 2 / 3
+    assert (result.ties, result.both_bad) == (1, 1)
+
+
+def test_a_few_prompts_are_too_few_for_any_claim() -> None:
+    nine, ten = win_rate(votes(*[1] * 9)), win_rate(votes(*[1] * 10))
+    assert title(nine, "v1", "base") == "Too early to say"
+    assert verdict(nine) == "9 prompts are too few for a conclusion; judge at least 10."
+    assert (nine.settled, ten.settled) == (False, True)
+    assert title(ten, "v1", "base") == "v1 beats base"
+
+
+def test_no_position_effect_is_claimed_from_a_wide_interval() -> None:
+    few = [Vote(f"p{n}", "ann", float(n % 2), True) for n in range(12)]
+    many = [Vote(f"p{n}", "ann", float(n % 2), True) for n in range(100)]
+    assert position_sentence(win_rate(few)).endswith("too early to say.")
+    assert position_sentence(win_rate(many)).endswith("no effect seen.")
 
 
 def test_no_votes_and_one_prompt_say_nothing() -> None:
@@ -96,7 +117,7 @@ def test_the_words_are_no_stronger_than_the_interval() -> None:
     assert title(unsure, "v1", "base") == "v1 is ahead of base"
     more = re.search(r"luck; about (\d+) more judgments would settle it", verdict(unsure))
     assert more and 300 < int(more.group(1)) < 450  # (1.96 · 0.497 / 0.05)² − 40 = 340, more or less
-    assert title(win_rate(votes(1, 0)), "v1", "base") == "v1 and base are level"
+    assert title(win_rate(votes(*[1, 0] * 5)), "v1", "base") == "v1 and base are level"
     assert percent(Rate(0.68, 0.59, 0.76)) == "68 % [59, 76]"
 
 
