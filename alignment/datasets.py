@@ -3,10 +3,11 @@
 Rankings become pairs of a better and a worse answer, thumbs become rows with a label, demonstrations become rows with
 the answer that should have been. What is not used is counted, and the counts add up:
 
-    judgments = superseded + held_out + other_feedback + those that were read
+    judgments = superseded + held_out + other_feedback + no_pair + those that have a verdict
     verdicts  = missing + identical + duplicates + contradictions + rows
 
-where a verdict is one pair, one thumb or one demonstration. Ties make no pair and are counted on their own.
+where a verdict is one pair, one thumb or one demonstration. Ties make no pair: the pairs they leave undecided are
+counted on their own, and so are the judgments in which all answers tie (no_pair).
 """
 
 from __future__ import annotations
@@ -117,14 +118,21 @@ def _readable(
         elif not any(isinstance(verdict, VERDICT_OF[dataset_type]) for verdict in judgment.verdicts):
             counts["other_feedback"] += 1
         else:
+            counts["no_pair"] += _all_tie(dataset_type, judgment)
             read.append(judgment)
     return read
+
+
+def _all_tie(dataset_type: DatasetType, judgment: Judgment) -> bool:
+    """It ranks, but puts no answer above another."""
+    rankings = [verdict for verdict in judgment.verdicts if isinstance(verdict, Ranking)]
+    return dataset_type == "preference" and all(len(ranking.tiers) < 2 for ranking in rankings)
 
 
 def _shown(dataset_type: DatasetType) -> tuple[str, ...]:
     """The counts of a dataset type, in the order in which a page shows them."""
     labels = ("desirable", "undesirable") if dataset_type == "unpaired_preference" else ()
-    ties = ("ties",) if dataset_type == "preference" else ()
+    ties = ("no_pair", "ties") if dataset_type == "preference" else ()
     before = ("judgments", "superseded", "held_out", "other_feedback", *ties, "verdicts", "missing", "identical")
     return (*before, "duplicates", "contradictions", "rows", *labels)
 

@@ -38,7 +38,10 @@ def freeze_snapshot(
     dataset_type: DatasetType,
     name: str = "",
 ) -> Snapshot:
-    """An immutable copy of the rows. Raises BadInput where there is none, DiskFull with nothing half-written."""
+    """An immutable copy of the rows; the one that is there already, where nothing is new.
+
+    Raises BadInput where there are no rows, DiskFull with nothing half-written.
+    """
     found = rows_of_projects(database, project_ids, dataset_type)
     if not found.rows:
         raise BadInput(

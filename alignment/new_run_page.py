@@ -26,12 +26,13 @@ from alignment.freezing import freeze_snapshot, rows_of_projects
 from alignment.methods import METHODS, method_named
 from alignment.methods.base import Method
 from alignment.routes import PersonOf, require_engineer, rows_are, snapshot_json
-from storage import model_versions, projects, snapshots
+from storage import model_versions, projects, responses, snapshots
 from storage.database import Database
 from storage.errors import AppError, NotEnoughFeedback
 from storage.records import Run, Snapshot
 
 EVERYTHING = ""  # the choice "all projects"
+NOTHING = ""  # said: what was said before is over
 Choices = list[tuple[str, str]]
 
 
@@ -92,6 +93,43 @@ def parent_choices(database: Database) -> Choices:
     return [(f"{version.id}, {'served' if version.served else 'stored'}", version.id) for version in reversed(policies)]
 
 
+def proposed_parent(database: Database, snapshot_id: str | None) -> str | None:
+    """Who wrote most of the judged answers, since judgments say most about their own author; else the newest served."""
+    policies = [version for version in model_versions.list_all(database) if version.kind == "policy"]
+    writer = _writer(database, snapshot_id)
+    if writer in {version.id for version in policies}:
+        return writer
+    served = [version for version in policies if version.served]
+    return next((version.id for version in reversed(served or policies)), None)
+
+
+def other_author(database: Database, snapshot_id: str, parent_id: str | None) -> str:
+    """What to know where another version than the chosen one wrote the answers; empty where there is nothing."""
+    writer = _writer(database, snapshot_id)
+    if not writer or not parent_id or writer == parent_id:
+        return ""
+    return f"These answers were written by {writer}, not by {parent_id}."
+
+
+def not_frozen_yet(database: Database, snapshot: Snapshot, project_id: str) -> str:
+    """What the judgments of the chosen projects would add to a snapshot; empty where they add nothing."""
+    frozen = set(snapshot.judgment_ids)
+    rows = rows_of_projects(database, _chosen(project_id), snapshot.dataset_type).rows
+    more = sum(row["judgment_id"] not in frozen for row in rows)
+    are = rows_are(snapshot.dataset_type)
+    if more == 0:
+        return ""
+    if more == 1:
+        return f"1 more of the {are} was judged since; freeze again to use it."
+    return f"{more:,} more {are} were judged since; freeze again to use them."
+
+
+def _writer(database: Database, snapshot_id: str | None) -> str | None:
+    if not snapshot_id:
+        return None
+    return responses.main_writer(database, snapshots.get(database, snapshot_id).judgment_ids)
+
+
 def project_choices(database: Database) -> Choices:
     labeling = projects.list_all(database, "labeling")
     return [("All projects and imports", EVERYTHING), *((project.name, project.id) for project in labeling)]
@@ -110,8 +148,10 @@ def _chosen(project_id: str) -> Sequence[str]:
 
 def freeze(database: Database, home: Path, method_name: str, project_id: str) -> Snapshot:
     """Raises NotEnoughFeedback or BadInput, with nothing stored."""
-    reads = method_named(method_name).reads
-    return freeze_snapshot(database, home / "snapshots", project_ids=_chosen(project_id), dataset_type=reads)
+    method = method_named(method_name)
+    found = rows_of_projects(database, _chosen(project_id), method.reads)
+    method.refuse_too_little(len(found.rows), found.counts)
+    return freeze_snapshot(database, home / "snapshots", project_ids=_chosen(project_id), dataset_type=method.reads)
 
 
 def start(
@@ -184,18 +224,27 @@ class NewRun:
         chosen = chosen or max(possible, key=lambda one: one.rows, default=found[0]).name
         return json.dumps({"offers": [vars(offer) for offer in found], "chosen": chosen})
 
-    def counts(self, snapshot_id: str | None) -> str:
+    def counts(self, snapshot_id: str | None, parent_id: str | None = None, project_id: str = EVERYTHING) -> str:
+        """What is in the snapshot, and what to know before it is used."""
         if not snapshot_id:
             return json.dumps(None)
-        return json.dumps(snapshot_json(self.database, snapshots.get(self.database, snapshot_id)))
+        snapshot = snapshots.get(self.database, snapshot_id)
+        notes = [
+            other_author(self.database, snapshot_id, parent_id),
+            not_frozen_yet(self.database, snapshot, project_id),
+        ]
+        return json.dumps({**snapshot_json(self.database, snapshot), "notes": [note for note in notes if note]})
 
     def freeze(self, request: Request, method_name: str, project_id: str) -> tuple[str | None, str]:
-        """(the new snapshot's id, what to say)"""
+        """(the snapshot's id, what to say)"""
         try:
             require_engineer(self.person_of(request))
+            there = {one.id for one in snapshots.list_all(self.database)}
             snapshot = freeze(self.database, self.home, method_name, project_id)
         except AppError as error:
             return None, refusal(error)
+        if snapshot.id in there:
+            return snapshot.id, said("", f"Nothing is new since {snapshot.name}.")
         return snapshot.id, said("ok", f"Frozen as {snapshot.name}.")
 
     def start(
@@ -294,26 +343,42 @@ def _connect(page: gr.Blocks, does: NewRun, form: _Form, start_button: gr.Button
     database, names = does.database, list(form.groups)
     quick: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
-    def for_method(method_name: str, snapshot_id: str | None = None) -> list[Any]:
-        """The settings and the snapshots of this method."""
-        choices = snapshot_choices(database, method_name)
-        newest = snapshot_id or (choices[0][1] if choices else None)
-        shown = [gr.Column(visible=name == method_name) for name in names]
-        return [*shown, gr.Dropdown(choices, value=newest), does.counts(newest)]
+    picked = gr.State("")  # the parent that the person chose themselves, which no snapshot changes
 
-    method_outputs = [*form.groups.values(), form.snapshot, form.counts]
+    def for_snapshot(snapshot_id: str | None, project_id: str, parent_id: str) -> list[Any]:
+        """The parent, and what is in the snapshot."""
+        proposed = parent_id or proposed_parent(database, snapshot_id)
+        parent = gr.Dropdown(parent_choices(database), value=proposed)
+        return [parent, does.counts(snapshot_id, proposed, project_id)]
+
+    def for_method(method_name: str, project_id: str, parent_id: str, snapshot_id: str | None = None) -> list[Any]:
+        """The settings of this method, its snapshots, and what goes with the newest or the given one."""
+        choices = snapshot_choices(database, method_name)
+        chosen = snapshot_id or (choices[0][1] if choices else None)
+        shown = [gr.Column(visible=name == method_name) for name in names]
+        return [*shown, gr.Dropdown(choices, value=chosen), *for_snapshot(chosen, project_id, parent_id)]
+
+    snapshot_outputs = [form.parent, form.counts]
+    method_outputs = [*form.groups.values(), form.snapshot, *snapshot_outputs]
 
     def on_load() -> list[Any]:
         cards = does.cards(EVERYTHING)
-        parents = parent_choices(database)
-        first = parents[0][1] if parents else None
         projects_now = gr.Dropdown(project_choices(database), value=EVERYTHING)
-        return [cards, gr.Dropdown(parents, value=first), projects_now, *for_method(_method_in(cards))]
+        return [cards, projects_now, *for_method(_method_in(cards), EVERYTHING, "")]
 
-    def on_freeze(cards: str, project_id: str, request: gr.Request) -> list[Any]:
+    def on_parent(parent_id: str, snapshot_id: str | None, project_id: str) -> list[Any]:
+        return [parent_id, does.counts(snapshot_id, parent_id, project_id)]
+
+    def on_project(cards: str, project_id: str, snapshot_id: str | None, parent_id: str | None) -> list[Any]:
+        counts = does.counts(snapshot_id, parent_id, project_id)
+        return [NOTHING, does.cards(project_id, _method_in(cards)), counts]
+
+    def on_freeze(
+        cards: str, project_id: str, snapshot_id: str | None, parent_id: str, request: gr.Request
+    ) -> list[Any]:
         method_name = _method_in(cards)
-        snapshot_id, sentence = does.freeze(_plain(request), method_name, project_id)
-        return [sentence, *for_method(method_name, snapshot_id)]
+        frozen_id, sentence = does.freeze(_plain(request), method_name, project_id)
+        return [sentence, *for_method(method_name, project_id, parent_id, frozen_id or snapshot_id)]
 
     def on_start(request: gr.Request, cards: str, parent_id: str, snapshot_id: str, *values: Any) -> str:
         method_name = _method_in(cards)
@@ -321,14 +386,22 @@ def _connect(page: gr.Blocks, does: NewRun, form: _Form, start_button: gr.Button
         settings = {name: value for (method, name), value in given.items() if method == method_name}
         return does.start(_plain(request), method_name, parent_id, snapshot_id, settings)
 
-    page_outputs = [form.cards, form.parent, form.project, *method_outputs]
-    page.load(on_load, None, page_outputs, **quick)
-    form.cards.click(lambda cards: for_method(_method_in(cards)), form.cards, method_outputs, **quick)
-    form.snapshot.input(does.counts, form.snapshot, form.counts, **quick)
+    page.load(on_load, None, [form.cards, form.project, *method_outputs], **quick)
+    form.cards.click(
+        lambda cards, of, parent_id: [NOTHING, *for_method(_method_in(cards), of, parent_id)],
+        [form.cards, form.project, picked], [form.say, *method_outputs], **quick,
+    )  # fmt: skip
+    form.snapshot.input(
+        lambda *chosen: [NOTHING, *for_snapshot(*chosen)],
+        [form.snapshot, form.project, picked], [form.say, *snapshot_outputs], **quick,
+    )  # fmt: skip
+    form.parent.input(on_parent, [form.parent, form.snapshot, form.project], [picked, form.counts], **quick)
     form.project.input(
-        lambda cards, of: does.cards(of, _method_in(cards)), [form.cards, form.project], form.cards, **quick
+        on_project, [form.cards, form.project, form.snapshot, form.parent], [form.say, form.cards, form.counts], **quick
     )
-    freeze_button.click(on_freeze, [form.cards, form.project], [form.say, *method_outputs], **quick)
+    freeze_button.click(
+        on_freeze, [form.cards, form.project, form.snapshot, picked], [form.say, *method_outputs], **quick
+    )
     start_button.click(on_start, [form.cards, form.parent, form.snapshot, *form.controls.values()], form.say, **quick)
 
 

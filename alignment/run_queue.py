@@ -34,6 +34,12 @@ from storage.records import ModelVersion, Run, Snapshot, new_id, now
 SAMPLE_PROMPTS = 3
 THREADS = 1  # a run leaves the other cores to the label page and the model server
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+BOUNDS = {  # of pydantic: how we say it, and where it keeps the bound
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 STOPPED_IN_LINE = "Stopped by request before it started."
 
 log = logging.getLogger(__name__)
@@ -156,7 +162,24 @@ def _adapter_settings(version_id: str, folder: Path) -> dict[str, int]:
 def _explained(method: type[Method], problem: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     field = method.model_fields.get(name)
-    return f"{field.title or name if field else name}: {problem['msg']} (given: {problem['input']!r})."
+    return f"{field.title or name if field else name}: {_in_words(problem)}."
+
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """What pydantic found, for the person who filled the form; its own words where we have none."""
+    kind, given = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    if given is None or given == "":
+        return "is empty"
+    if kind in BOUNDS:
+        words, bound = BOUNDS[kind]
+        return f"must be {words} {problem['ctx'][bound]:g}, and is {given}"
+    if kind.startswith("int_"):
+        return f"must be a whole number, and is {given}"
+    if kind.startswith("float_") or kind == "finite_number":
+        return f"must be a number, and is {given}"
+    return f"{problem['msg']}, and is {given}"
 
 
 def _described(

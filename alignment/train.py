@@ -82,9 +82,11 @@ def train(report: DirectoryReport) -> Outcome:
 
 def _judged(report: DirectoryReport, method: Method, rows: int, final: Mapping[str, float]) -> Outcome:
     if report.stop_asked:
-        return report.outcome(
-            "stopped", f"Stopped by request after {report.step} of {report.steps} steps. A checkpoint is kept.", final
+        sentence = (
+            f"Stopped by request after {report.step} of {report.steps} steps; "
+            f"the checkpoint of step {report.step} is kept."
         )
+        return report.outcome("stopped", sentence, final)
     seconds = f"{report.seconds:.0f} s" if report.seconds < 120 else f"{report.seconds / 60:.0f} min"
     sentence = f"Trained on {rows} {method.rows_are} in {seconds}; {method.verdict(final)}"
     return report.outcome("succeeded", sentence, final)

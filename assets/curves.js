@@ -15,28 +15,28 @@ const CURVES = [
 ];
 const MOST = 4;
 
-/** Draws into `root`; returns {update(points, steps), destroy()}. `points` are all of the run so far. */
+/** Draws into `root`; returns {update(points, steps, end), destroy()}. `points` are all of the run so far; it goes to step `end`. */
 export function curves(root) {
   let drawn = [], shown = "", last = null;
   const redraw = () => { shown = ""; if (last) update(...last); };
   const resized = new ResizeObserver(() => drawn.forEach((one) => one.plot.setSize(size(one.box))));
   window.addEventListener("plumbline:theme", redraw);
 
-  function update(points, steps) {
-    last = [points, steps];
+  function update(points, steps, end = steps) {
+    last = [points, steps, end];
     const chosen = choose(points);
     const names = chosen.map((curve) => curve.key).join();
-    if (names !== shown) rebuild(chosen, steps);
+    if (names !== shown) rebuild(chosen);
     shown = names;
     for (const one of drawn) one.set(points, steps);
   }
 
-  function rebuild(chosen, steps) {
+  function rebuild(chosen) {
     resized.disconnect();
     drawn.forEach((one) => one.plot.destroy());
     drawn = [];
     fill(root, chosen.map((curve) => frame(curve)));
-    chosen.forEach((curve, index) => drawn.push(draw(curve, root.children[index], () => last[1] ?? steps)));
+    chosen.forEach((curve, index) => drawn.push(draw(curve, root.children[index], () => last[2])));
     drawn.forEach((one) => resized.observe(one.box));
   }
 

@@ -3,6 +3,10 @@
 "use strict";
 const { make, api, fill, count, when, state } = window.Plumbline;
 const TYPES = { preference: "pairs", unpaired_preference: "thumbs", prompt_completion: "demonstrations" };
+const LEFT_OUT = [
+  ["superseded", "changed later"], ["held_out", "on held-out prompts"], ["other_feedback", "of another kind"], ["no_pair", "in which all answers tie"],
+  ["ties", "tied pairs"], ["missing", "without text"], ["identical", "between equal answers"], ["duplicates", "said again"], ["contradictions", "contradicted"],
+];
 const number = (value) => value.toLocaleString("en");
 const parts = {};
 
@@ -54,8 +58,7 @@ function snapshots({ snapshots: rows }) {
 }
 
 function left_out({ counts, policy }) {
-  const named = ["superseded", "held_out", "other_feedback", "ties", "missing", "identical", "duplicates", "contradictions"];
-  const words = named.filter((name) => counts[name]).map((name) => `${number(counts[name])} ${name.replace("_", " ")}`);
+  const words = LEFT_OUT.filter(([name]) => counts[name]).map(([name, said]) => `${number(counts[name])} ${said}`);
   return make("span", { title: policy }, `of ${count(counts.judgments, "judgment")}: ${words.join(", ") || "nothing left out"}`);
 }
 

@@ -8,8 +8,8 @@ export function head(root) {
 }
 
 /** Calls paint with the parsed value, now and whenever Python changes it. */
-function follow(root, { props, watch }, paint) {
-  const now = () => { if (props.value) paint(JSON.parse(props.value)); root.dataset.ready = props.value ? "yes" : ""; };
+function follow(root, { props, watch }, paint, empty = () => {}) {
+  const now = () => { if (props.value) paint(JSON.parse(props.value)); else empty(); root.dataset.ready = props.value ? "yes" : ""; };
   watch("value", now);
   now();
 }
@@ -51,32 +51,38 @@ function move(event, group) {
 
 const LEFT_OUT = [
   ["superseded", "judgments changed later by their author"], ["held_out", "judgments on held-out prompts"], ["other_feedback", "judgments of another kind"],
-  ["ties", "ties, which make no pair"], ["missing", "whose text is gone"], ["identical", "between two equal answers"],
-  ["duplicates", "said again by someone"], ["contradictions", "contradicted by as many or more"],
+  ["no_pair", "judgments in which all answers tie"], ["ties", "pairs of answers that tie"], ["missing", "verdicts whose text is gone"],
+  ["identical", "verdicts between two equal answers"], ["duplicates", "verdicts said again by someone"], ["contradictions", "verdicts contradicted by as many or more"],
 ];
 
 export function snapshotCounts(root, given) {
   follow(root, given, (snapshot) => fill(root, snapshot ? counted(snapshot) : say("", "There is no snapshot that this method can read yet. Freeze one from the judgments there are.")));
 }
 
-function counted({ counts, judgments, people, rows, rows_are: are, fingerprint }) {
+function counted({ counts, judgments, people, rows, rows_are: are, fingerprint, notes = [] }) {
   const row = (number, words, cls = "") => make("tr", cls, make("td", "n", number.toLocaleString("en")), make("td", "", words));
   const labels = counts.desirable === undefined ? "" : ` (${counts.desirable} up, ${counts.undesirable} down)`;
   const out = LEFT_OUT.filter(([name]) => counts[name]).map(([name, words]) => row(counts[name], words, "mut"));
-  return make("table", "counts", make("caption", "sr", "What is in this snapshot"), make("tbody", "",
+  const table = make("table", "counts", make("caption", "sr", "What is in this snapshot"), make("tbody", "",
     row(counts.judgments ?? judgments, `judgments were looked at`),
     row(rows, `${are} to learn from${labels}`, "b"),
     row(judgments, `judgments are behind them, by ${people === 1 ? "1 person" : `${people} people`}`),
     out.length && make("tr", "", make("th", { colspan: "2", scope: "rowgroup" }, "Left out")), out,
     make("tr", "mut", make("td", { class: "fp", colspan: "2" }, "Fingerprint ", make("span", "mono", fingerprint.slice(0, 12))))));
+  return [notes.map((note) => make("p", "note small", note)), table];
 }
 
-/* ---- a sentence in place, or where to go ---- */
+/* ---- a sentence in place, or where to go; the next button pressed makes it old ---- */
 
 export function said(root, given) {
   follow(root, given, (what) => {
     if (what.go) { location.assign(what.go); return; }
     fill(root, say(what.kind, what.sentence));
     root.scrollIntoView({ block: "nearest" });
-  });
+  }, () => fill(root));
+  document.addEventListener("click", (event) => {
+    if (!given.props.value || !event.target.closest("button")) return;
+    given.props.value = ""; // so that the same sentence again is a change
+    fill(root);
+  }, true);
 }

@@ -10,7 +10,7 @@ const WORDS = {
   training: ["run", "Training"], waiting: ["wait", "Waiting"], succeeded: ["ok", "Succeeded"],
   stopped: ["warn", "Stopped"], failed: ["bad", "Failed"], killed: ["bad", "Ended from outside"],
 };
-const OUTCOMES = { succeeded: ["ok", "Succeeded."], stopped: ["warn", "Stopped."], failed: ["bad", "Failed."], killed: ["bad", "Ended from outside."] };
+const OUTCOMES = { succeeded: ["ok", "Succeeded."], stopped: ["warn", ""], failed: ["bad", "Failed."], killed: ["bad", "Ended from outside."] };
 const isLive = (run) => run.state === "training" || run.state === "waiting";
 const wide = matchMedia("(min-width:721px)");
 
@@ -275,7 +275,7 @@ function paintCurves(parts, run, windowOf) {
   if (!parts.points.length) return;
   parts.step.textContent = `Step ${run.step} of ${run.steps}`;
   parts.legend.textContent = `average of ${windowOf(run.steps)} steps; the thin line is each step`;
-  parts.curves.update(parts.points, run.steps);
+  parts.curves.update(parts.points, run.steps, isLive(run) || run.state === "succeeded" ? run.steps : run.step);
 }
 
 function unfold(title, content, aside = "") {

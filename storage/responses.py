@@ -32,6 +32,23 @@ def by_prompt(database: Database, project_id: str) -> dict[str, list[Response]]:
     return found
 
 
+def main_writer(database: Database, judgment_ids: Collection[str]) -> str | None:
+    """The version that wrote most of the answers these judgments are about; None where no version did."""
+    rows = database.read(
+        """
+        SELECT version_id
+        FROM responses
+        WHERE version_id IS NOT NULL
+          AND id IN (SELECT unnest(displayed_order) FROM judgments WHERE id IN (SELECT unnest($ids)))
+        GROUP BY version_id
+        ORDER BY count(*) DESC, version_id
+        LIMIT 1
+        """,
+        ids=list(judgment_ids),
+    )
+    return rows[0]["version_id"] if rows else None
+
+
 def _as_row(response: Response) -> Row:
     sampling = response.sampling
     return {

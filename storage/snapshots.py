@@ -41,16 +41,23 @@ def freeze(
     policy: str,
     judgment_ids: Sequence[str],
 ) -> Snapshot:
-    """Writes the rows under `folder` and remembers them. Raises DiskFull with nothing half-written."""
+    """Writes the rows under `folder` and remembers them; the snapshot that is there already, where these rows are one.
+
+    Raises DiskFull with nothing half-written.
+    """
     snapshot_id = new_id()
     path = folder / f"{snapshot_id}.parquet"
     write_parquet(path, dataset_type, rows)
+    written = fingerprint(path)
+    if there := _frozen_already(database, dataset_type, written):
+        path.unlink()
+        return there
     snapshot = Snapshot(
         id=snapshot_id,
         name=name,
         dataset_type=dataset_type,
         rows=len(rows),
-        fingerprint=fingerprint(path),
+        fingerprint=written,
         path=str(path),
         policy=policy,
         counts=dict(counts),
@@ -58,6 +65,21 @@ def freeze(
     )
     database.write(lambda cursor: insert(cursor, "snapshots", [_as_row(snapshot)]))
     return snapshot
+
+
+def _frozen_already(database: Database, dataset_type: DatasetType, written: str) -> Snapshot | None:
+    """One whose file is gone is none: the same rows have to be frozen again to be used."""
+    rows = database.read(
+        """
+        SELECT *
+        FROM snapshots
+        WHERE dataset_type = $dataset_type AND fingerprint = $fingerprint
+        ORDER BY created_at, id
+        """,
+        dataset_type=dataset_type,
+        fingerprint=written,
+    )
+    return next((one for one in map(_from_row, rows) if Path(one.path).exists()), None)
 
 
 def write_parquet(path: Path, dataset_type: DatasetType, rows: Sequence[Mapping[str, Any]]) -> None:

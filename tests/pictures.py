@@ -22,7 +22,6 @@ def main() -> None:
             page.keyboard.press(key)
         page.screenshot(path=PICTURES / "label.png")
         loop.start_run(page, "DPO")
-        page.get_by_text("Step 0", exact=True).first.wait_for()
         page.wait_for_function("document.querySelectorAll('.ans .cols .a').length >= 9")
         page.wait_for_timeout(1500)  # the bar and the curves catch up
         page.screenshot(path=PICTURES / "run.png")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.errors import NotEnoughFeedback
 from storage.records import DatasetType
 
+WHERE = "(the average of the last fifth of the steps)"  # where the metrics of a verdict were taken
 ADVANCED: dict[str, Any] = {"advanced": True}  # fields that a form may fold away
 
 
@@ -70,7 +71,7 @@ class Method(BaseModel, ABC):
     def refuse_too_little(cls, rows: int, counts: Mapping[str, int]) -> None:
         """Raise NotEnoughFeedback where a run would be wasted. `counts` are those of the snapshot."""
         if rows < cls.needs:
-            raise NotEnoughFeedback(cls.title, cls.reads, found=rows, needed=cls.needs)
+            raise NotEnoughFeedback(cls.title, cls.rows_are, found=rows, needed=cls.needs)
 
     @abstractmethod
     def steps(self, rows: int) -> int:
@@ -133,18 +134,20 @@ class LoraMethod(Method):
 
 
 def margin_verdict(margin: float, beta: float) -> str:
-    """What a margin at the end says. It grows with beta, so health is judged on margin / beta.
+    """What a margin at the end (the average of the last fifth of the steps) says.
+
+    It grows with beta, so health is judged on margin / beta.
 
     Measured on the starter model: 2.5 to 6 in good runs, 50 to 100 in collapsed ones.
     """
     if margin / beta < 0.5:
         return (
-            f"the model learned next to nothing: the preferred answers gained a margin of only {margin:.2f}. "
+            f"the model learned next to nothing: the preferred answers gained a margin of only {margin:.2f} {WHERE}. "
             "Raise the learning rate, add a pass over the data, or label more."
         )
     if margin / beta > 30:
         return (
-            f"the margin of {margin:.2f} is far beyond a healthy run and the answers may have fallen apart. "
+            f"the margin of {margin:.2f} {WHERE} is far beyond a healthy run and the answers may have fallen apart. "
             "Read the samples before you use this version, or lower the learning rate."
         )
-    return f"the preferred answers gained a margin of {margin:.2f}."
+    return f"the preferred answers gained a margin of {margin:.2f} {WHERE}."

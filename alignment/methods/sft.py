@@ -11,6 +11,8 @@ from pydantic import Field
 from alignment.methods.base import LoraMethod, Parent, Report
 from storage.records import DatasetType
 
+BOTH = "(the averages of the first and the last fifth of the steps)"  # where the losses of the verdict were taken
+
 
 class SFT(LoraMethod):
     """Learn from examples: this is what the answer should have been.
@@ -49,7 +51,7 @@ class SFT(LoraMethod):
         first, last = final.get("first_loss", 0.0), final.get("loss", 0.0)
         if last > 0.97 * first:
             return (
-                f"the model learned next to nothing: its loss went from {first:.2f} to {last:.2f}. "
+                f"the model learned next to nothing: its loss went from {first:.2f} to {last:.2f} {BOTH}. "
                 "Raise the learning rate or add a pass over the data."
             )
-        return f"its loss on the examples fell from {first:.2f} to {last:.2f}."
+        return f"its loss on the examples fell from {first:.2f} to {last:.2f} {BOTH}."

@@ -174,6 +174,23 @@ def test_the_counts_add_up_and_the_order_of_the_judgments_does_not_matter():
     assert rows_from("preference", said[::-1], PROMPTS, RESPONSES) == found
 
 
+def test_every_judgment_is_accounted_for_also_where_all_answers_tie():
+    said = [
+        judgment(1, Ranking((("a",), ("c",)))),
+        judgment(2, Ranking((("c",), ("a",))), supersedes="j1"),
+        judgment(3, Ranking((("a",), ("d",))), on="exam"),
+        judgment(4, Rating("a", True)),
+        judgment(5, Ranking((("a", "b", "c"),))),
+        judgment(6, Ranking((("b", "c"), ("d",)))),
+    ]
+    counts = rows_from("preference", said, PROMPTS, RESPONSES).counts
+    with_a_verdict = {"j2", "j6"}
+    left_out = [counts[name] for name in ("superseded", "held_out", "other_feedback", "no_pair")]
+    assert left_out == [1, 1, 1, 1]
+    assert counts["judgments"] == 6 == sum(left_out) + len(with_a_verdict)
+    assert (counts["ties"], counts["verdicts"]) == (3 + 1, 1 + 2)
+
+
 def test_the_policy_says_what_the_code_does():
     for word in ("Ties", "once", "majority", "even split", "held-out", "superseded"):
         assert word in POLICY

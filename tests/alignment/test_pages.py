@@ -13,7 +13,7 @@ from starlette.requests import Request
 from alignment import models_page, new_run_page, runs_page
 from alignment.methods import METHODS
 from alignment.new_run_page import NewRun
-from storage import judgments, projects, prompts, responses, runs, snapshots
+from storage import judgments, model_versions, projects, prompts, responses, runs, snapshots
 from storage.records import Person, Ranking, Role
 from tests import makers
 from tests.alignment.conftest import Lab
@@ -34,7 +34,9 @@ def rank(lab: Lab, number: int, project_id: str = "p1") -> None:
     for prompt in asked:
         pair = [makers.response(prompt.id, text, version_id="v0") for text in ("good", "bad")]
         responses.add(lab.database, pair)
-        said = makers.judgment(prompt.id, Ranking(((pair[0].id,), (pair[1].id,))), project_id=project_id)
+        ids = (pair[0].id, pair[1].id)
+        ranking = Ranking(((ids[0],), (ids[1],)))
+        said = makers.judgment(prompt.id, ranking, project_id=project_id, displayed_order=ids)
         lab.database.write(lambda cursor, said=said: judgments.add(cursor, said))
 
 
@@ -92,6 +94,49 @@ def test_freezing_makes_a_snapshot_that_is_chosen(lab: Lab) -> None:
     assert json.loads(form(lab).counts(snapshot_id))["rows"] == 20
 
 
+def test_freezing_again_with_nothing_new_gives_the_snapshot_there_is(lab: Lab) -> None:
+    rank(lab, 20)
+    first, _ = form(lab).freeze(REQUEST, "dpo", "p1")
+
+    again, said = form(lab).freeze(REQUEST, "dpo", "p1")
+
+    [snapshot] = snapshots.list_all(lab.database)
+    assert again == first == snapshot.id
+    assert json.loads(said) == {"kind": "", "sentence": f"Nothing is new since {snapshot.name}."}
+
+
+def test_freezing_too_little_for_the_method_is_refused_in_its_own_words(lab: Lab) -> None:
+    rank(lab, 3)
+
+    snapshot_id, said = form(lab).freeze(REQUEST, "dpo", "p1")
+
+    assert snapshot_id is None and snapshots.list_all(lab.database) == []
+    assert json.loads(said)["sentence"].startswith("DPO needs at least 16 pairs")
+
+
+def test_a_run_starts_from_the_version_that_wrote_the_answers(lab: Lab) -> None:
+    rank(lab, 20)
+    model_versions.add(lab.database, makers.version("other"))
+    frozen, _ = form(lab).freeze(REQUEST, "dpo", "p1")
+
+    assert new_run_page.proposed_parent(lab.database, None) == "other"
+    assert new_run_page.proposed_parent(lab.database, frozen) == "v0"
+    assert json.loads(form(lab).counts(frozen, "v0", "p1"))["notes"] == []
+    assert json.loads(form(lab).counts(frozen, "other", "p1"))["notes"] == [
+        "These answers were written by v0, not by other."
+    ]
+
+
+def test_a_snapshot_says_what_was_judged_since(lab: Lab) -> None:
+    rank(lab, 20)
+    frozen, _ = form(lab).freeze(REQUEST, "dpo", "p1")
+    rank(lab, 23)
+
+    assert json.loads(form(lab).counts(frozen, "v0", "p1"))["notes"] == [
+        "3 more pairs were judged since; freeze again to use them."
+    ]
+
+
 def test_freezing_nothing_is_refused_with_nothing_stored(lab: Lab) -> None:
     snapshot_id, said = form(lab).freeze(REQUEST, "dpo", "")
 
@@ -113,8 +158,8 @@ def test_starting_leads_to_the_run(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("rows", "settings", "sentence"),
     [
-        (3, {}, "DPO needs at least 16 preference rows; this snapshot has 3."),
-        (20, {"learning_rate": 5.0}, "Learning rate: Input should be less than or equal to 0.1"),
+        (3, {}, "DPO needs at least 16 pairs"),
+        (20, {"learning_rate": 5.0}, "Learning rate: must be at most 0.1, and is 5.0."),
     ],
 )
 def test_a_refusal_is_a_sentence_and_starts_nothing(

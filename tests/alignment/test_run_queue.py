@@ -78,8 +78,25 @@ def test_a_snapshot_of_another_kind_is_refused(lab: Lab):
 
 
 def test_a_setting_out_of_range_is_named_in_words(lab: Lab):
-    with pytest.raises(BadInput, match=r"Loyalty to the parent \(beta\): Input should be greater than 0"):
+    with pytest.raises(BadInput, match=r"^Loyalty to the parent \(beta\): must be greater than 0, and is -1\.$"):
         lab.start("dpo", lab.freeze("preference"), beta=-1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"learning_rate": 5.0}, "Learning rate: must be at most 0.1, and is 5.0."),
+        ({"learning_rate": None}, "Learning rate: is empty."),
+        ({"epochs": 0}, "Passes over the data: must be at least 1, and is 0."),
+        ({"epochs": 1.5}, "Passes over the data: must be a whole number, and is 1.5."),
+        ({"learning_rate": "much"}, "Learning rate: must be a number, and is much."),
+        ({"surprise": None}, "surprise: there is no such setting."),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said_in_words(settings: dict[str, Any], sentence: str):
+    with pytest.raises(BadInput) as refused:
+        run_queue.validated("dpo", settings)
+    assert str(refused.value) == sentence
 
 
 def test_a_setting_that_does_not_exist_is_refused(lab: Lab):

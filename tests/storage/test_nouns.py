@@ -100,6 +100,17 @@ def test_responses_and_assignments_come_back(database: Database) -> None:
     assert assignments.get(database, "a1") == replace(held, state="judged")
 
 
+def test_the_main_writer_wrote_most_of_the_answers_that_were_judged(database: Database) -> None:
+    shown = [response("q1", f"Answer {n}", version_id=by) for n, by in enumerate(("base", "v1", "base"))]
+    unseen = [response("q1", f"Unseen {n}", version_id="v2") for n in range(5)]
+    responses.add(database, [*shown, *unseen])
+    said = judgment("q1", Rating(shown[0].id, True), displayed_order=tuple(one.id for one in shown))
+    database.write(lambda cursor: judgments.add(cursor, said))
+
+    assert responses.main_writer(database, [said.id]) == "base"
+    assert responses.main_writer(database, ["another"]) is None
+
+
 def test_versions_are_numbered_and_one_run_makes_one(database: Database) -> None:
     model_versions.add(database, version("base"))
     first = model_versions.add(database, version(model_versions.next_id(database), run_id="dpo-01"))
@@ -124,7 +135,7 @@ def test_runs_are_numbered_by_method_and_remember_their_outcome(database: Databa
     assert runs.unfinished(database) == []
 
 
-def test_the_same_rows_freeze_to_the_same_fingerprint(database: Database, tmp_path: Path) -> None:
+def test_the_same_rows_are_one_snapshot_however_often_they_are_frozen(database: Database, tmp_path: Path) -> None:
     rows = [{"prompt": ASKED, "completion": ANSWER, "label": True, "judgment_id": "j1"}]
     made = [
         snapshots.freeze(
@@ -140,8 +151,9 @@ def test_the_same_rows_freeze_to_the_same_fingerprint(database: Database, tmp_pa
         for name in ("one", "two")
     ]
 
-    assert made[0].fingerprint == made[1].fingerprint
-    assert snapshots.get(database, made[0].id) == made[0]
+    assert made[1].id == made[0].id
+    assert [path.name for path in tmp_path.glob("*.parquet")] == [Path(made[0].path).name]
+    assert snapshots.list_all(database) == [snapshots.get(database, made[0].id)] == [made[0]]
     assert snapshots.read_rows(Path(made[0].path)) == rows
 
 
