@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from starlette.requests import Request
 
-from alignment import models_page, new_run_page, runs_page
+from alignment import models_page, new_run_page, run_offers, runs_page
 from alignment.methods import METHODS
 from alignment.new_run_page import NewRun
 from storage import judgments, model_versions, projects, prompts, responses, runs, snapshots
@@ -40,8 +40,8 @@ def rank(lab: Lab, number: int, project_id: str = "p1") -> None:
         lab.database.write(lambda cursor, said=said: judgments.add(cursor, said))
 
 
-def offered(lab: Lab, project_id: str = "") -> dict[str, new_run_page.Offer]:
-    return {offer.name: offer for offer in new_run_page.offers(lab.database, project_id)}
+def offered(lab: Lab, project_id: str = "") -> dict[str, run_offers.Offer]:
+    return {offer.name: offer for offer in run_offers.offers(lab.database, project_id)}
 
 
 # ---- what it offers -------------------------------------------------------------------------------------------------
@@ -69,15 +69,15 @@ def test_only_the_judgments_of_the_chosen_project_count(lab: Lab) -> None:
     projects.save(lab.database, makers.project(id="p2", name="Other"))
 
     assert offered(lab, "p2")["dpo"].reads == "reads 0 pairs"
-    assert ("Other", "p2") in new_run_page.project_choices(lab.database)
+    assert ("Other", "p2") in run_offers.project_choices(lab.database)
 
 
 def test_only_snapshots_that_the_method_reads_can_be_chosen(lab: Lab) -> None:
     pairs = lab.freeze("preference", 20)
     thumbs = lab.freeze("unpaired_preference", 40)
 
-    assert [chosen for _, chosen in new_run_page.snapshot_choices(lab.database, "dpo")] == [pairs.id]
-    assert [chosen for _, chosen in new_run_page.snapshot_choices(lab.database, "kto")] == [thumbs.id]
+    assert [chosen for _, chosen in run_offers.snapshot_choices(lab.database, "dpo")] == [pairs.id]
+    assert [chosen for _, chosen in run_offers.snapshot_choices(lab.database, "kto")] == [thumbs.id]
 
 
 # ---- what its buttons do --------------------------------------------------------------------------------------------
@@ -119,8 +119,8 @@ def test_a_run_starts_from_the_version_that_wrote_the_answers(lab: Lab) -> None:
     model_versions.add(lab.database, makers.version("other"))
     frozen, _ = form(lab).freeze(REQUEST, "dpo", "p1")
 
-    assert new_run_page.proposed_parent(lab.database, None) == "other"
-    assert new_run_page.proposed_parent(lab.database, frozen) == "v0"
+    assert run_offers.proposed_parent(lab.database, None) == "other"
+    assert run_offers.proposed_parent(lab.database, frozen) == "v0"
     assert json.loads(form(lab).counts(frozen, "v0", "p1"))["notes"] == []
     assert json.loads(form(lab).counts(frozen, "other", "p1"))["notes"] == [
         "These answers were written by v0, not by other."
