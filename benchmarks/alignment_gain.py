@@ -137,9 +137,8 @@ def collect(database: Database, engines: Engines, project: Project, method: str)
     rows = 0
     while rows < most:
         items = queue.take(project, "rater", 8, "tab")
-        if not items:
-            sampler.fill()
-            continue
+        if not items and not sampler.fill():
+            raise SystemExit(sampler.problem(project) or "There are no more prompts to sample.")
         for item in items:
             verdicts, more = say(item, most - rows)
             rows += more

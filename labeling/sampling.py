@@ -180,7 +180,8 @@ def sample_version(
         max_tokens=sampling.max_tokens,
         seed=seed_of(project.name, prompts.text_hash(prompt.messages), version.id, attempt),
     )
-    return [_response(project, version, prompt, sampling, completion) for completion in completions]
+    engine = client.server_name()
+    return [_response(project, version, prompt, sampling, completion, engine) for completion in completions]
 
 
 def rendered(version: ModelVersion, prompt: Prompt) -> str:
@@ -221,7 +222,7 @@ def _within_context(engines: Answering, version: ModelVersion, text: str, sampli
 
 
 def _response(
-    project: Project, version: ModelVersion, prompt: Prompt, sampling: Sampling, completion: Completion
+    project: Project, version: ModelVersion, prompt: Prompt, sampling: Sampling, completion: Completion, engine: str
 ) -> Response:
     return Response(
         id=new_id(),
@@ -235,6 +236,6 @@ def _response(
         completion_tokens=completion.completion_tokens,
         latency_seconds=completion.latency_seconds,
         finish_reason=completion.finish_reason,
-        engine="embedded",
+        engine=engine,
         project_id=project.id,
     )

@@ -42,6 +42,9 @@ class FakeEngine:
         texts = ["the same" if self.alike else f"answer {seed + i}" for i in range(n)]
         return [Completion(i, text, seed + i, "stop", 9, 3, 0.1) for i, text in enumerate(texts)]
 
+    def server_name(self) -> str:
+        return "fake 1.0"
+
     def tokenize(self, model: str, text: str) -> list[int]:
         return list(range(len(text.split())))
 
@@ -77,6 +80,7 @@ def test_what_was_sampled_records_how(database: Database, tmp_path: Path) -> Non
 
     assert [one.seed for one in stored] == [engine.asked[0]["seed"], engine.asked[0]["seed"] + 1]  # type: ignore[operator]
     assert {(one.version_id, one.finish_reason, one.completion_tokens) for one in stored} == {("base", "stop", 3)}
+    assert {one.engine for one in stored} == {"fake 1.0"}
     assert "### Instruction:" in str(engine.asked[0]["prompt"])
 
 
