@@ -100,7 +100,8 @@ def run_once(home: Path, method: str, seed: int) -> Outcome:
         import_prompts(database, STARTER / "prompts.jsonl", source="benchmark", licence="Apache-2.0")
         serve(database, engines)
         engines.wait_ready("base")
-        project = replace(first_project("base"), id=f"{method}-{seed}", feedback_type=FEEDBACK[method])
+        # samples are drawn by the project's name, so each seed has its own
+        project = replace(first_project("base"), name=f"Seed {seed}", feedback_type=FEEDBACK[method])
         collect(database, engines, projects.save(database, project), method)
         started = time.monotonic()
         version, rows = train(database, home, method, seed, base)
