@@ -39,11 +39,11 @@ class DPO(LoraMethod):
         description="How strongly the model is held to the version it starts from. Lower lets it move further.",
     )  # fmt: skip
     likelihood_weight: float = Field(
-        0.5, ge=0, le=100, title="Weight of the better answer itself",
+        3.0, ge=0, le=100, title="Weight of the better answer itself",
         description="DPO only widens the gap between two answers, and both may become unlikely. This much weight also "
         "goes to making the better answer likely, which keeps answers well formed. 0 is the DPO of the paper.",
         json_schema_extra=ADVANCED,
-    )  # fmt: skip  # of 0.5, 1 and 3 on the starter model, 0.5 moved most (+64 to +68 points) with 99.5 % well formed
+    )  # fmt: skip  # 0.5 moves further, but once left only 84 % of 200 answers well formed; 3 left 98 % and more
 
     def train(
         self, rows: Sequence[Mapping[str, Any]], parent: Parent, folder: Path, report: Report
