@@ -8,6 +8,7 @@
       lock               held (flock) by the run while it lives; holds its pid      by the run, and so are the rest
       metrics.jsonl      one line per logged step
       samples.jsonl      fixed held-out prompts answered as training goes
+      evaluation.json    what was measured on held-out rows, where a curve does not say it
       checkpoints/       to resume from
       model/             the result
       outcome.json       written last: succeeded, failed or stopped
@@ -36,6 +37,7 @@ OutcomeState = Literal["succeeded", "failed", "stopped"]
 RUN, SNAPSHOT, LOG, LOCK, OUTCOME = "run.json", "snapshot.parquet", "log.txt", "lock", "outcome.json"
 STOP = "stop"
 METRICS, SAMPLES, CHECKPOINTS, MODEL = "metrics.jsonl", "samples.jsonl", "checkpoints", "model"
+EVALUATION = "evaluation.json"
 
 STARTING_SECONDS = 60.0  # a launched process that has not taken its lock by then never will
 KILLED = (

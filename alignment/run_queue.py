@@ -23,7 +23,7 @@ from alignment import run_directory
 from alignment.launchers.base import Launcher
 from alignment.launchers.local import LocalLauncher
 from alignment.methods import method_named
-from alignment.methods.base import LoraMethod, Method
+from alignment.methods.base import Method, TunedMethod
 from alignment.progress import message_of
 from alignment.run_directory import DirectoryState, Outcome
 from storage import model_versions, prompts, runs, snapshots
@@ -138,7 +138,7 @@ def with_adapter_of(parent: ModelVersion, method: Method) -> Method:
 
     Raises BadInput where another rank or strength was asked for.
     """
-    if parent.adapter_path is None or not isinstance(method, LoraMethod):
+    if parent.adapter_path is None or not isinstance(method, TunedMethod):
         return method
     adapter = _adapter_settings(parent.id, Path(parent.adapter_path))
     for name, value in adapter.items():

@@ -23,7 +23,7 @@ from typing import Any
 
 from alignment import run_directory
 from alignment.methods import method_named
-from alignment.methods.base import Method, Parent
+from alignment.methods.base import Inputs, Method, Parent
 from alignment.run_directory import MODEL, Outcome
 from storage import snapshots
 from storage.errors import AppError, DiskFull, RunFailed
@@ -76,7 +76,7 @@ def train(report: DirectoryReport) -> Outcome:
     chosen = method_named(described["method"])
     method = chosen.model_validate(described["settings"])
     rows = read_rows(report.directory, described["snapshot"])
-    final = method.train(rows, Parent(**described["parent"]), report.directory, report)
+    final = method.train(Inputs(rows, Parent(**described["parent"]), report.directory), report)
     return _judged(report, method, len(rows), final)
 
 
@@ -143,6 +143,9 @@ class DirectoryReport:
     def note(self, sentence: str) -> None:
         print(sentence, flush=True)
         self.notes.append(sentence)
+
+    def evaluation(self, values: Mapping[str, Any]) -> None:
+        run_directory.write_json(self.directory / run_directory.EVALUATION, values)
 
     def outcome(
         self, state: run_directory.OutcomeState, sentence: str, final: Mapping[str, float] | None = None

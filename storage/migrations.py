@@ -143,6 +143,20 @@ STEPS: tuple[str, ...] = (
         ended_at    TIMESTAMPTZ
     );
     """,
+    """
+    CREATE TABLE documents (
+        id         VARCHAR PRIMARY KEY,
+        text_hash  VARCHAR NOT NULL UNIQUE,
+        text       VARCHAR NOT NULL,
+        held_out   BOOLEAN NOT NULL,
+        source     VARCHAR NOT NULL,
+        licence    VARCHAR NOT NULL,
+        created_at TIMESTAMPTZ NOT NULL
+    );
+    ALTER TABLE snapshots ADD COLUMN source_ids VARCHAR[] DEFAULT [];
+    ALTER TABLE runs ADD COLUMN launch VARCHAR DEFAULT '{}';
+    ALTER TABLE runs ADD COLUMN repeats VARCHAR;
+    """,
 )
 
 

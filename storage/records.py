@@ -16,7 +16,7 @@ from uuid import uuid4
 Role = Literal["labeler", "lead", "engineer"]
 ROLES: tuple[Role, ...] = ("labeler", "lead", "engineer")
 
-DatasetType = Literal["prompt_completion", "preference", "unpaired_preference"]
+DatasetType = Literal["prompt_completion", "preference", "unpaired_preference", "language_modeling", "prompt_only"]
 Purpose = Literal["labeling", "comparison"]
 RunState = Literal["waiting", "training", "succeeded", "failed", "stopped", "killed"]
 RUN_ENDED: tuple[RunState, ...] = ("succeeded", "failed", "stopped", "killed")
@@ -60,6 +60,18 @@ class Prompt:
     def text(self) -> str:
         """The last user turn: what a person reads first."""
         return self.messages[-1].content
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text to continue pre-training on. `held_out` is decided once, by the hash of the text, when it is imported."""
+
+    id: str
+    text: str
+    held_out: bool
+    source: str
+    licence: str
+    created_at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,10 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable set of rows in Parquet, its fingerprint, and the judgments it came from."""
+    """An immutable set of rows in Parquet, its fingerprint, and the judgments it came from.
+
+    `source_ids` are the documents or prompts of a snapshot that no judgment is behind.
+    """
 
     id: str
     name: str
@@ -202,12 +217,16 @@ class Snapshot:
     policy: str
     counts: Mapping[str, int]
     judgment_ids: tuple[str, ...]
+    source_ids: tuple[str, ...] = ()
     created_at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Method, settings, snapshot and parent version, on the way to an outcome. Its id names its directory."""
+    """Method, settings, snapshot and parent version, on the way to an outcome. Its id names its directory.
+
+    `launch` says where it runs and as how many processes; `repeats` is the run that this one does again.
+    """
 
     id: str
     method: str
@@ -219,6 +238,8 @@ class Run:
     message: str = ""
     version_id: str | None = None
     started_by: str = ""
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    repeats: str | None = None
     created_at: datetime = field(default_factory=now)
     ended_at: datetime | None = None
 

@@ -63,8 +63,8 @@ def set_state(
 
 def _as_row(run: Run) -> Row:
     row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
-    return {**row, "settings": json.dumps(dict(run.settings))}
+    return {**row, "settings": json.dumps(dict(run.settings)), "launch": json.dumps(dict(run.launch))}
 
 
 def _from_row(row: Row) -> Run:
-    return Run(**{**row, "settings": json.loads(row["settings"])})
+    return Run(**{**row, "settings": json.loads(row["settings"]), "launch": json.loads(row["launch"])})

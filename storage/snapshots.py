@@ -27,6 +27,8 @@ COLUMNS: Mapping[DatasetType, Mapping[str, str]] = {
         "judgment_id": "VARCHAR",
     },
     "prompt_completion": {"prompt": _MESSAGES, "completion": _MESSAGES, "judgment_id": "VARCHAR"},
+    "language_modeling": {"text": "VARCHAR", "document_id": "VARCHAR"},
+    "prompt_only": {"prompt": _MESSAGES, "prompt_id": "VARCHAR"},
 }
 
 
@@ -39,7 +41,8 @@ def freeze(
     rows: Sequence[Mapping[str, Any]],
     counts: Mapping[str, int],
     policy: str,
-    judgment_ids: Sequence[str],
+    judgment_ids: Sequence[str] = (),
+    source_ids: Sequence[str] = (),
 ) -> Snapshot:
     """Writes the rows under `folder` and remembers them; the snapshot that is there already, where these rows are one.
 
@@ -62,6 +65,7 @@ def freeze(
         policy=policy,
         counts=dict(counts),
         judgment_ids=tuple(judgment_ids),
+        source_ids=tuple(source_ids),
     )
     database.write(lambda cursor: insert(cursor, "snapshots", [_as_row(snapshot)]))
     return snapshot
@@ -128,11 +132,13 @@ def list_all(database: Database) -> list[Snapshot]:
 
 def _as_row(snapshot: Snapshot) -> Row:
     row = {name: getattr(snapshot, name) for name in Snapshot.__dataclass_fields__}
-    return {**row, "counts": json.dumps(dict(snapshot.counts)), "judgment_ids": list(snapshot.judgment_ids)}
+    lists = {"judgment_ids": list(snapshot.judgment_ids), "source_ids": list(snapshot.source_ids)}
+    return {**row, "counts": json.dumps(dict(snapshot.counts)), **lists}
 
 
 def _from_row(row: Row) -> Snapshot:
-    return Snapshot(**{**row, "counts": json.loads(row["counts"]), "judgment_ids": tuple(row["judgment_ids"])})
+    lists = {name: tuple(row[name]) for name in ("judgment_ids", "source_ids")}
+    return Snapshot(**{**row, "counts": json.loads(row["counts"]), **lists})
 
 
 def _quoted(path: Path) -> str:

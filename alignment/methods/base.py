@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,11 @@ from storage.records import DatasetType
 
 WHERE = "(the average of the last fifth of the steps)"  # where the metrics of a verdict were taken
 ADVANCED: dict[str, Any] = {"advanced": True}  # fields that a form may fold away
+
+Tuning = Literal["lora", "qlora", "full"]
+Preset = Literal["quick", "balanced", "thorough"]
+PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
+SMALL_MODEL = 100_000_000  # parameters; below, a LoRA learns at rates that would tear a large model apart
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,29 @@ class Parent:
     template: str
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is given: rows, parent, its own folder; a reward model where the method asks for one.
+
+    `checkpoint` is the folder to go on from, where the run was stopped or killed before.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    parent: Parent
+    folder: Path
+    reward: Parent | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class HeldOutMeasure:
+    """What tells on held-out rows whether a method works: the name of the metric, its words, and where better is."""
+
+    metric: str
+    words: str
+    higher_is_better: bool = False
+
+
 class Report(Protocol):
     """Where a method tells how far it is. It raises what should end the run: a loss that is not a number, say."""
 
@@ -42,6 +70,9 @@ class Report(Protocol):
 
     def note(self, sentence: str) -> None:
         """Something the person at the screen should read beside the outcome."""
+
+    def evaluation(self, values: Mapping[str, Any]) -> None:
+        """What was measured on held-out rows at the end, beyond the curves: a calibration table, say."""
 
     @property
     def sample_prompts(self) -> Sequence[Sequence[Mapping[str, str]]]: ...
@@ -60,6 +91,8 @@ class Method(BaseModel, ABC):
     reads: ClassVar[DatasetType]
     needs: ClassVar[int]  # rows below which a run is refused
     rows_are: ClassVar[str]  # what a person calls these rows
+    makes: ClassVar[Literal["policy", "reward_model"]] = "policy"
+    asks_reward_model: ClassVar[bool] = False  # then there is a field `reward_model`, the id of a version
 
     seed: int = Field(
         0, ge=0, title="Seed",
@@ -73,28 +106,40 @@ class Method(BaseModel, ABC):
         if rows < cls.needs:
             raise NotEnoughFeedback(cls.title, cls.rows_are, found=rows, needed=cls.needs)
 
+    @classmethod
+    def proposed(cls, preset: Preset = "balanced", tuning: Tuning = "lora", parameters: int = 0) -> dict[str, Any]:
+        """What the form fills in for a model of this many parameters. A setting not named keeps its default."""
+        return {}
+
     @abstractmethod
     def steps(self, rows: int) -> int:
         """How many optimiser steps this many rows take."""
 
     @abstractmethod
-    def train(
-        self, rows: Sequence[Mapping[str, Any]], parent: Parent, folder: Path, report: Report
-    ) -> Mapping[str, float]:
-        """Learn from the rows, leave the adapter in folder/model, return the metrics at the end."""
+    def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
+        """Learn from the rows, leave the result in folder/model, return the metrics at the end."""
 
     @abstractmethod
     def verdict(self, final: Mapping[str, float]) -> str:
         """What the metrics at the end mean, in a sentence that continues "Trained on 98 pairs in 11 s; "."""
 
 
-class LoraMethod(Method):
-    """A method that trains a LoRA adapter: small matrices beside every linear layer, the base untouched.
+class TunedMethod(Method):
+    """A method that tunes weights by gradient: a LoRA adapter beside the frozen base, or all of the weights.
 
-    The defaults were measured on the starter model (2 million parameters, one CPU core). Learning rates from papers
-    are for whole large models (5e-7 and the like) and teach a LoRA on a small model nothing.
+    The defaults were measured on the starter model (3 million parameters, one CPU core, LoRA). `proposed` gives those
+    for other sizes and for full weights: learning rates from papers are for whole large models (5e-7 and the like) and
+    teach a LoRA on a small model nothing.
     """
 
+    held_out: ClassVar[HeldOutMeasure] = HeldOutMeasure("eval_loss", "loss on held-out rows")
+    learning_rates: ClassVar[Mapping[tuple[Literal["lora", "full"], Literal["small", "large"]], float]] = {}
+
+    tuning: Tuning = Field(
+        "lora", title="What is trained",
+        description="lora: small matrices beside the frozen weights. qlora: the same, on weights squeezed to 4 bits. "
+        "full: every weight, for four times the memory; the version then has a model server of its own.",
+    )  # fmt: skip
     learning_rate: float = Field(
         1e-3, gt=0, le=0.1, title="Learning rate",
         description="How far each step moves the model. Too low and nothing changes; too high and answers fall apart.",
@@ -122,13 +167,57 @@ class LoraMethod(Method):
         description="Scales what the adapter adds (by strength / rank). Twice the rank is usual.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
+    target_modules: Literal["all-linear", "attention"] = Field(
+        "all-linear", title="Adapted matrices",
+        description="all-linear: attention and feed-forward. attention: fewer weights, and less that can be learned.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    layers: Literal["all", "upper half"] = Field(
+        "all", title="Adapted layers",
+        description="upper half: the lower layers stay those of the base, so PPO can compute them once and share them.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
     max_length: int = Field(
         1024, ge=16, le=131072, title="Longest example, in tokens",
         description="Prompt and answer together; what is longer is cut at the end, and the run says how many were.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
+    held_out_share: float = Field(
+        0.1, ge=0, le=0.5, title="Held-out share of the prompts",
+        description="These prompts' rows are not learned from but measured on as training goes. 0 measures nothing.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    evaluations: int = Field(
+        4, ge=1, le=50, title="Measurements on held-out rows",
+        description="How often they are measured, and a checkpoint kept, evenly over the run; once more before it.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    keep: Literal["best", "last"] = Field(
+        "best", title="Which checkpoint becomes the version",
+        description="best: the one that did best on held-out rows. last: the one at the end.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    patience: int = Field(
+        0, ge=0, le=50, title="Stop early after",
+        description="End the run when this many measurements in a row were no better than the best. 0 never does.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    tracker: Literal["none", "tensorboard", "trackio", "mlflow", "wandb"] = Field(
+        "none", title="Also log to",
+        description="The run's own files always have everything. Another tracker must be installed beside Plumbline.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+
+    @classmethod
+    def proposed(cls, preset: Preset = "balanced", tuning: Tuning = "lora", parameters: int = 0) -> dict[str, Any]:
+        size: Literal["small", "large"] = "small" if parameters < SMALL_MODEL else "large"
+        rate = cls.learning_rates[("full" if tuning == "full" else "lora", size)]
+        usual = int(cls.model_fields["epochs"].default)
+        epochs = {"quick": 1, "balanced": usual, "thorough": usual + 1}[preset]
+        return {"tuning": tuning, "learning_rate": rate, "epochs": epochs}
 
     def steps(self, rows: int) -> int:
+        """Of this many rows that are learned from, the held-out ones not among them."""
         batches = ceil(rows / self.batch_size)
         return ceil(batches / self.accumulate) * self.epochs
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from alignment.methods.base import ADVANCED, LoraMethod, Parent, Report, margin_verdict
+from alignment.methods.base import ADVANCED, Inputs, Report, TunedMethod, margin_verdict
 from storage.errors import NotEnoughFeedback
 from storage.records import DatasetType
 
@@ -32,7 +31,7 @@ def spread(rows: Sequence[Mapping[str, Any]], seed: int) -> list[Mapping[str, An
     return [row for _, row in sorted(placed, key=lambda one: one[0])]
 
 
-class KTO(LoraMethod):
+class KTO(TunedMethod):
     """Learn from thumbs: this answer is good, that one is not.
 
     No pairs are needed, so it fits quick feedback on single answers. Thumbs-down are usually more numerous, and pushing
@@ -83,22 +82,20 @@ class KTO(LoraMethod):
         up = self.desirable_weight or DESIRABLE_TO_UNDESIRABLE * down * undesirable / max(1, desirable)
         return up, down
 
-    def train(
-        self, rows: Sequence[Mapping[str, Any]], parent: Parent, folder: Path, report: Report
-    ) -> Mapping[str, float]:
+    def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
         from trl import KTOConfig, KTOTrainer  # type: ignore[attr-defined, unused-ignore]
 
         from alignment.methods import trl_training
 
-        desirable = sum(row["label"] for row in rows)
-        up, down = self.weights(desirable, len(rows) - desirable)
+        desirable = sum(row["label"] for row in inputs.rows)
+        up, down = self.weights(desirable, len(inputs.rows) - desirable)
         config = KTOConfig(
-            **trl_training.arguments(self, len(rows), folder),
+            **trl_training.arguments(self, inputs),
             beta=self.beta,
             desirable_weight=up,
             undesirable_weight=down,
         )
-        return trl_training.fit(KTOTrainer, config, self, spread(rows, self.seed), parent, folder, report)
+        return trl_training.fit(KTOTrainer, config, self, inputs, report, rows=spread(inputs.rows, self.seed))
 
     def verdict(self, final: Mapping[str, float]) -> str:
         return margin_verdict(final.get("rewards/margins", 0.0), self.beta)

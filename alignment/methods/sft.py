@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
-from alignment.methods.base import LoraMethod, Parent, Report
+from alignment.methods.base import Inputs, Report, TunedMethod
 from storage.records import DatasetType
 
 BOTH = "(the averages of the first and the last fifth of the steps)"  # where the losses of the verdict were taken
 
 
-class SFT(LoraMethod):
+class SFT(TunedMethod):
     """Learn from examples: this is what the answer should have been.
 
     The model learns to write the answers that people wrote or rewrote, word by word; the prompt itself is not learned.
@@ -37,15 +36,13 @@ class SFT(LoraMethod):
         description="Examples read together. Smaller batches take more steps and less memory.",
     )  # fmt: skip
 
-    def train(
-        self, rows: Sequence[Mapping[str, Any]], parent: Parent, folder: Path, report: Report
-    ) -> Mapping[str, float]:
+    def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
         from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, unused-ignore]
 
         from alignment.methods import trl_training
 
-        config = SFTConfig(**trl_training.arguments(self, len(rows), folder), completion_only_loss=True)
-        return trl_training.fit(SFTTrainer, config, self, rows, parent, folder, report)
+        config = SFTConfig(**trl_training.arguments(self, inputs), completion_only_loss=True)
+        return trl_training.fit(SFTTrainer, config, self, inputs, report)
 
     def verdict(self, final: Mapping[str, float]) -> str:
         first, last = final.get("first_loss", 0.0), final.get("loss", 0.0)

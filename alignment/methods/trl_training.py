@@ -21,7 +21,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
 
-from alignment.methods.base import LoraMethod, Parent, Report
+from alignment.methods.base import Inputs, Parent, Report, TunedMethod
 from alignment.run_directory import CHECKPOINTS, MODEL
 from labeling.engines.model_folder import write_base_mark
 from storage.errors import RunFailed
@@ -34,12 +34,12 @@ CHECKPOINTS_A_RUN = 4
 Rows = Sequence[Mapping[str, Any]]
 
 
-def arguments(method: LoraMethod, rows: int, folder: Path) -> dict[str, Any]:
+def arguments(method: TunedMethod, inputs: Inputs) -> dict[str, Any]:
     """The settings that all TRL configs share."""
     on_gpu = torch.cuda.is_available()
-    steps = method.steps(rows)
+    steps = method.steps(len(inputs.rows))
     return {
-        "output_dir": str(folder / CHECKPOINTS),
+        "output_dir": str(inputs.folder / CHECKPOINTS),
         "seed": method.seed,
         "data_seed": method.seed,
         "learning_rate": method.learning_rate,
@@ -66,13 +66,14 @@ def arguments(method: LoraMethod, rows: int, folder: Path) -> dict[str, Any]:
 
 
 def fit(
-    trainer_class: Any, config: Any, method: LoraMethod, rows: Rows, parent: Parent, folder: Path, report: Report
+    trainer_class: Any, config: Any, method: TunedMethod, inputs: Inputs, report: Report, rows: Rows = ()
 ) -> dict[str, float]:
-    """Train and leave the adapter in folder/model; the metrics at the end."""
+    """Train and leave the adapter in folder/model; the metrics at the end. `rows` are those of the inputs, in order."""
+    parent, folder = inputs.parent, inputs.folder
     datasets.disable_progress_bars()
     model, tokenizer = load(parent)
     config.max_length = min(config.max_length, model.config.max_position_embeddings)
-    kept = checked(rows, tokenizer, config.max_length, report)
+    kept = checked(rows or inputs.rows, tokenizer, config.max_length, report)
     follow = Follow(report, tokenizer)
     trainer = trainer_class(
         model=model,
@@ -100,7 +101,7 @@ def load(parent: Parent) -> tuple[Any, PreTrainedTokenizerBase]:
     return model, tokenizer
 
 
-def lora(method: LoraMethod) -> LoraConfig:
+def lora(method: TunedMethod) -> LoraConfig:
     """Every linear layer but the head, no dropout: what vLLM serves as it is."""
     return LoraConfig(
         task_type="CAUSAL_LM",

@@ -279,7 +279,7 @@ def test_one_batch_of_eight_is_two_of_four_added_up(tiny_base: Path, tmp_path: P
     """Without the likelihood term, which is a mean over the tokens of a batch, the losses and weights agree."""
     from safetensors.torch import load_file
 
-    from alignment.methods.base import Parent
+    from alignment.methods.base import Inputs, Parent
     from alignment.methods.dpo import DPO
     from tests.alignment import tiny_model
 
@@ -288,7 +288,7 @@ def test_one_batch_of_eight_is_two_of_four_added_up(tiny_base: Path, tmp_path: P
     weights, losses = [], []
     for name, sizes in (("whole", {"batch_size": 8}), ("parts", {"batch_size": 4, "accumulate": 2})):
         report = Notes()
-        DPO(likelihood_weight=0, **sizes).train(rows, parent, tmp_path / name, report)
+        DPO(likelihood_weight=0, **sizes).train(Inputs(rows, parent, tmp_path / name), report)
         losses.append(report.losses)
         weights.append(load_file(tmp_path / name / "model" / "adapter_model.safetensors"))
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -302,7 +302,7 @@ def test_the_end_of_the_answer_is_the_last_token_trained(tiny_base: Path, tmp_pa
     from trl import DPOConfig, DPOTrainer
 
     from alignment.methods import trl_training
-    from alignment.methods.base import Parent
+    from alignment.methods.base import Inputs, Parent
     from alignment.methods.dpo import DPO
     from tests.alignment import tiny_model
 
@@ -310,7 +310,9 @@ def test_the_end_of_the_answer_is_the_last_token_trained(tiny_base: Path, tmp_pa
     method = DPO()
     trainer = DPOTrainer(
         model=model,
-        args=DPOConfig(**trl_training.arguments(method, 1, tmp_path)),
+        args=DPOConfig(
+            **trl_training.arguments(method, Inputs([pair(GOOD)], Parent("v0", str(tiny_base), None, ""), tmp_path))
+        ),
         train_dataset=Dataset.from_list([pair(GOOD)]),
         processing_class=tokenizer,
         peft_config=trl_training.lora(method),
