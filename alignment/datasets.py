@@ -5,6 +5,8 @@ the answer that should have been. What is not used is counted, and the counts ad
 
     judgments = superseded + held_out + other_feedback + no_pair + those that have a verdict
     verdicts  = missing + identical + duplicates + contradictions + rows
+    documents = held_out + duplicates + rows
+    prompts   = held_out + duplicates + rows
 
 where a verdict is one pair, one thumb or one demonstration. Ties make no pair: the pairs they leave undecided are
 counted on their own, and so are the judgments in which all answers tie (no_pair).
@@ -18,9 +20,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from storage import documents as stored_documents
+from storage import prompts as stored_prompts
 from storage.records import (
     DatasetType,
     Demonstration,
+    Document,
     Judgment,
     Message,
     PreferencePair,
@@ -37,6 +42,8 @@ POLICY = (
     "majority is kept, and an even split leaves both out; held-out prompts and superseded judgments are never used."
 )
 
+UNJUDGED_POLICY = "The same text counts once, whatever its white space; what is held out is never used."
+
 VERDICT_OF: Mapping[DatasetType, type[Verdict]] = {
     "preference": Ranking,
     "unpaired_preference": Rating,
@@ -46,12 +53,16 @@ VERDICT_OF: Mapping[DatasetType, type[Verdict]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in TRL's columns (with the judgment each came from), what was counted, and every judgment behind a row."""
+    """Rows in TRL's columns with the id of what each came from, what was counted, and everything behind the rows.
+
+    `source_ids` are the documents or prompts where no judgment is behind them.
+    """
 
     dataset_type: DatasetType
     rows: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
-    judgment_ids: tuple[str, ...]
+    judgment_ids: tuple[str, ...] = ()
+    source_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,35 @@ def rows_from(
     )
 
 
+def document_rows(documents: Iterable[Document]) -> Rows:
+    """The texts to continue pre-training on, in the order given."""
+    given = [
+        _Given(one.id, one.held_out, stored_documents.text_hash(one.text), {"text": one.text, "document_id": one.id})
+        for one in documents
+    ]
+    return _unjudged("language_modeling", "documents", given)
+
+
+def prompt_rows(prompts: Iterable[Prompt]) -> Rows:
+    """The prompts that a method lets the model answer by itself, in the order given."""
+    given = [
+        _Given(
+            one.id,
+            one.held_out,
+            stored_prompts.text_hash(one.messages),
+            {"prompt": [message.as_dict() for message in one.messages], "prompt_id": one.id},
+        )
+        for one in prompts
+    ]
+    return _unjudged("prompt_only", "prompts", given)
+
+
+def unjudged_counts(dataset_type: DatasetType, total: int, held_out: int) -> dict[str, int]:
+    """The counts of stored documents or prompts, of which no two are the same, without reading them."""
+    of = "documents" if dataset_type == "language_modeling" else "prompts"
+    return {of: total, "held_out": held_out, "duplicates": 0, "rows": total - held_out}
+
+
 def preference_pairs(prompt: str, ranking: Ranking, texts: Mapping[str, str]) -> Iterator[PreferencePair]:
     """Every better-worse pair a ranking implies. Ties say nothing, so they produce nothing."""
     for better, worse in combinations(ranking.tiers, 2):
@@ -100,6 +140,33 @@ def preference_pairs(prompt: str, ranking: Ranking, texts: Mapping[str, str]) ->
 def tied_pairs(ranking: Ranking) -> int:
     """How many pairs a ranking leaves undecided."""
     return sum(len(tier) * (len(tier) - 1) // 2 for tier in ranking.tiers)
+
+
+# ---- what nobody judged ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A document or a prompt; two with the same hash are the same."""
+
+    id: str
+    held_out: bool
+    text_hash: str
+    columns: Mapping[str, Any]
+
+
+def _unjudged(dataset_type: DatasetType, of: str, given: Sequence[_Given]) -> Rows:
+    learned = [one for one in given if not one.held_out]
+    first = {one.text_hash: one for one in reversed(learned)}
+    kept = [one for one in learned if first[one.text_hash] is one]
+    counts = {
+        of: len(given),
+        "held_out": len(given) - len(learned),
+        "duplicates": len(learned) - len(kept),
+        "rows": len(kept),
+    }
+    ids = tuple(one.id for one in kept)
+    return Rows(dataset_type, tuple(one.columns for one in kept), counts, source_ids=ids)
 
 
 # ---- which judgments are read ---------------------------------------------------------------------------------------

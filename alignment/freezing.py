@@ -1,33 +1,72 @@
-"""Freeze what people said into a snapshot that a method can learn from."""
+"""Freeze what there is to learn from into a snapshot: what people said, or documents, or prompts.
+
+Judgments are chosen by project. Documents belong to no project, so they are chosen by source. Prompts are chosen by
+either: those that a project asks, or those that came from a source.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from alignment.datasets import POLICY, Rows, rows_from
-from storage import judgments, projects, prompts, responses, snapshots
+from alignment.datasets import (
+    POLICY,
+    UNJUDGED_POLICY,
+    VERDICT_OF,
+    Rows,
+    document_rows,
+    prompt_rows,
+    rows_from,
+    unjudged_counts,
+)
+from storage import documents, judgments, projects, prompts, responses, snapshots
 from storage.database import Database
 from storage.errors import BadInput
-from storage.records import DatasetType, Demonstration, Judgment, Ranking, Rating, Snapshot
+from storage.records import DatasetType, Demonstration, Judgment, Prompt, Ranking, Rating, Response, Snapshot
 
 WORDS: dict[DatasetType, str] = {
     "preference": "pairs",
     "unpaired_preference": "thumbs",
     "prompt_completion": "demonstrations",
+    "language_modeling": "documents",
+    "prompt_only": "prompts",
+}
+COUNTED: dict[DatasetType, str] = {"language_modeling": "documents", "prompt_only": "prompts"}
+"""What is looked at where it is no judgment; the name of its number among the counts."""
+_WAY_OUT: dict[DatasetType, str] = {
+    "language_modeling": "Import documents on the Data page first.",
+    "prompt_only": "Import prompts on the Data page first.",
 }
 
 
-def rows_of_projects(database: Database, project_ids: Sequence[str], dataset_type: DatasetType) -> Rows:
-    """The rows that all judgments of these projects imply; of every project and import where none is named."""
-    said = _judgments(database, project_ids)
-    named = {one for judgment in said for one in _responses_named(judgment)}
-    return rows_from(
-        dataset_type,
-        said,
-        prompts.get_many(database, {judgment.prompt_id for judgment in said}),
-        responses.get_many(database, named),
-    )
+def rows_of_projects(
+    database: Database, project_ids: Sequence[str], dataset_type: DatasetType, sources: Sequence[str] = ()
+) -> Rows:
+    """The rows there would be now.
+
+    Judgments: of these projects; of every project and import where none is named. Prompts: those that these projects
+    ask, and of these sources only; all where nothing is named. Documents: of these sources, all where none is named;
+    the projects say nothing about them.
+    """
+    if dataset_type == "language_modeling":
+        return document_rows(documents.in_order(database, sources=sources))
+    if dataset_type == "prompt_only":
+        chosen = _prompt_sources(database, project_ids, sources)
+        return prompt_rows(prompts.in_order(database, sources=chosen) if chosen is not None else [])
+    return _judged_rows(database, project_ids, dataset_type)
+
+
+def counts_of(
+    database: Database, dataset_type: DatasetType, project_ids: Sequence[str] = (), sources: Sequence[str] = ()
+) -> Mapping[str, int]:
+    """The counts of `rows_of_projects`, fit for a page that is drawn often: what did not change is not read again."""
+    if dataset_type == "language_modeling":
+        return unjudged_counts(dataset_type, *documents.count(database, sources))
+    if dataset_type == "prompt_only":
+        chosen = _prompt_sources(database, project_ids, sources)
+        return unjudged_counts(dataset_type, *(prompts.count(database, chosen) if chosen is not None else (0, 0)))
+    return _judged_counts(database, tuple(project_ids), judgments.count(database))[dataset_type]
 
 
 def freeze_snapshot(
@@ -35,29 +74,67 @@ def freeze_snapshot(
     folder: Path,
     *,
     project_ids: Sequence[str] = (),
+    sources: Sequence[str] = (),
     dataset_type: DatasetType,
     name: str = "",
 ) -> Snapshot:
-    """An immutable copy of the rows; the one that is there already, where nothing is new.
+    """An immutable copy of the rows that `rows_of_projects` gives; the one that is there already, where nothing is new.
 
     Raises BadInput where there are no rows, DiskFull with nothing half-written.
     """
-    found = rows_of_projects(database, project_ids, dataset_type)
+    found = rows_of_projects(database, project_ids, dataset_type, sources)
     if not found.rows:
-        raise BadInput(
-            f"There are no {WORDS[dataset_type]} to freeze: {found.counts['judgments']} judgments were looked at. "
-            "Label some prompts first, or choose another kind."
-        )
+        raise BadInput(_nothing_to_freeze(found))
     return snapshots.freeze(
         database,
         folder,
-        name=name.strip() or _name(database, project_ids, dataset_type),
+        name=name.strip() or _name(database, project_ids, sources, dataset_type),
         dataset_type=dataset_type,
         rows=found.rows,
         counts=found.counts,
-        policy=POLICY,
+        policy=UNJUDGED_POLICY if dataset_type in COUNTED else POLICY,
         judgment_ids=found.judgment_ids,
+        source_ids=found.source_ids,
     )
+
+
+def new_since(snapshot: Snapshot, found: Rows) -> int:
+    """How many of the rows there are now came after the snapshot."""
+    frozen = {*snapshot.judgment_ids, *snapshot.source_ids}
+    column = {"language_modeling": "document_id", "prompt_only": "prompt_id"}.get(found.dataset_type, "judgment_id")
+    return sum(row[column] not in frozen for row in found.rows)
+
+
+def _judged_rows(database: Database, project_ids: Sequence[str], dataset_type: DatasetType) -> Rows:
+    return rows_from(dataset_type, *_said(database, project_ids))
+
+
+@lru_cache(maxsize=16)
+def _judged_counts(
+    database: Database, project_ids: tuple[str, ...], number: int
+) -> Mapping[DatasetType, Mapping[str, int]]:
+    """Judgments are only ever appended, so their number says whether what was counted still holds."""
+    said = _said(database, project_ids)
+    return {dataset_type: rows_from(dataset_type, *said).counts for dataset_type in VERDICT_OF}
+
+
+def _said(
+    database: Database, project_ids: Sequence[str]
+) -> tuple[list[Judgment], dict[str, Prompt], dict[str, Response]]:
+    """The judgments of these projects, with the prompts and the responses that they are about."""
+    said = _judgments(database, project_ids)
+    named = {one for judgment in said for one in _responses_named(judgment)}
+    asked = {judgment.prompt_id for judgment in said}
+    return said, prompts.get_many(database, asked), responses.get_many(database, named)
+
+
+def _prompt_sources(database: Database, project_ids: Sequence[str], sources: Sequence[str]) -> list[str] | None:
+    """The sources whose prompts are meant; an empty list means all of them, None means that there are none."""
+    asked = [projects.get(database, one).sources for one in project_ids]
+    if not asked or () in asked:
+        return list(sources)  # some project asks the prompts of every source
+    chosen = {source for one in asked for source in one if not sources or source in sources}
+    return sorted(chosen) or None
 
 
 def _judgments(database: Database, project_ids: Sequence[str]) -> list[Judgment]:
@@ -79,7 +156,24 @@ def _responses_named(judgment: Judgment) -> list[str]:
     return named
 
 
-def _name(database: Database, project_ids: Sequence[str], dataset_type: DatasetType) -> str:
-    of = projects.get(database, project_ids[0]).name if len(project_ids) == 1 else "Everything"
-    number = sum(1 for one in snapshots.list_all(database) if one.name.startswith(f"{of}, {WORDS[dataset_type]}")) + 1
-    return f"{of}, {WORDS[dataset_type]} {number}"
+def _nothing_to_freeze(found: Rows) -> str:
+    of = COUNTED.get(found.dataset_type, "judgments")
+    looked_at = f"{found.counts[of]} {of} were looked at"
+    if found.dataset_type in COUNTED:
+        looked_at += f", {found.counts['held_out']} of them held out"
+    way_out = _WAY_OUT.get(found.dataset_type, "Label some prompts first, or choose another kind.")
+    return f"There are no {WORDS[found.dataset_type]} to freeze: {looked_at}. {way_out}"
+
+
+def _name(database: Database, project_ids: Sequence[str], sources: Sequence[str], dataset_type: DatasetType) -> str:
+    of = f"{_chosen(database, project_ids, sources, dataset_type)}, {WORDS[dataset_type]}"
+    return f"{of} {sum(1 for one in snapshots.list_all(database) if one.name.startswith(of)) + 1}"
+
+
+def _chosen(database: Database, project_ids: Sequence[str], sources: Sequence[str], dataset_type: DatasetType) -> str:
+    """What the rows are of, in a name."""
+    if len(sources) == 1 and dataset_type in COUNTED:
+        return sources[0]
+    if len(project_ids) == 1 and dataset_type != "language_modeling":
+        return projects.get(database, project_ids[0]).name
+    return "Everything"

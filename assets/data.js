@@ -2,11 +2,12 @@
 (() => {
 "use strict";
 const { make, api, fill, count, when, state } = window.Plumbline;
-const TYPES = { preference: "pairs", unpaired_preference: "thumbs", prompt_completion: "demonstrations" };
-const LEFT_OUT = [
-  ["superseded", "changed later"], ["held_out", "on held-out prompts"], ["other_feedback", "of another kind"], ["no_pair", "in which all answers tie"],
-  ["ties", "tied pairs"], ["missing", "without text"], ["identical", "between equal answers"], ["duplicates", "said again"], ["contradictions", "contradicted"],
-];
+const TYPES = { preference: "pairs", unpaired_preference: "thumbs", prompt_completion: "demonstrations", language_modeling: "documents", prompt_only: "prompts" };
+const COUNTED = { language_modeling: "document", prompt_only: "prompt" }; // the others count judgments
+const LEFT_OUT = {
+  superseded: "changed later", held_out: "on held-out prompts", other_feedback: "of another kind", no_pair: "in which all answers tie",
+  ties: "tied pairs", missing: "without text", identical: "between equal answers", duplicates: "said again", contradictions: "contradicted",
+};
 const number = (value) => value.toLocaleString("en");
 const parts = {};
 
@@ -39,12 +40,14 @@ async function refresh() {
 }
 
 function sources({ sources: rows, held_out_percent: percent }) {
-  const total = rows.reduce((sum, row) => sum + row.prompts, 0);
-  const note = `${count(rows.length, "source")}, ${count(total, "prompt")}; ${percent} % are held out for ever, chosen by a fixed hash`;
+  const named = new Set(rows.map((row) => row.source)).size;
+  const all = (kind) => rows.filter((row) => row.kind === kind).reduce((sum, row) => sum + row.rows, 0); // judgments are on prompts
+  const held = [count(named, "source"), count(all("Prompts"), "prompt"), count(all("Documents"), "document")].join(", ");
+  const note = `${held}; ${percent} % are held out for ever, chosen by a fixed hash`;
   const body = rows.map((row) => tr(
-    make("span", "b", row.source), cell(number(row.prompts), "n"), cell(number(row.held_out), "n"),
+    make("span", "b", row.source), row.kind, cell(number(row.rows), "n"), cell(number(row.held_out), "n"),
     row.licence === "Unknown" ? state("warn", "Unknown") : row.licence, when(row.first_at)));
-  return card("Sources", note, table(["Source", "Prompts|n", "Held out|n", "Licence", "Since"], body,
+  return card("Sources", note, table(["Source", "Kind", "Rows|n", "Held out|n", "Licence", "Since"], body,
     "Nothing is imported yet. A file with one prompt a line is enough to begin."));
 }
 
@@ -57,9 +60,11 @@ function snapshots({ snapshots: rows }) {
     "None yet. A new run freezes one."));
 }
 
-function left_out({ counts, policy }) {
-  const words = LEFT_OUT.filter(([name]) => counts[name]).map(([name, said]) => `${number(counts[name])} ${said}`);
-  return make("span", { title: policy }, `of ${count(counts.judgments, "judgment")}: ${words.join(", ") || "nothing left out"}`);
+function left_out({ counts, policy, dataset_type: type }) {
+  const of = COUNTED[type] ?? "judgment";
+  const inWords = COUNTED[type] ? { ...LEFT_OUT, held_out: "held out" } : LEFT_OUT;
+  const words = Object.entries(inWords).filter(([name]) => counts[name]).map(([name, said]) => `${number(counts[name])} ${said}`);
+  return make("span", { title: policy }, `of ${count(counts[`${of}s`], of)}: ${words.join(", ") || "nothing left out"}`);
 }
 
 const card = (title, note, content) =>

@@ -66,6 +66,45 @@ def _read(database: Database, condition: str, **parameters: object) -> list[Judg
     return [_from_row(row, verdicts.get(row["id"], [])) for row in rows]
 
 
+def said_by(cursor: Cursor, labeler: str) -> set[tuple[str, Verdict]]:
+    """(prompt id, verdict) of everything one labeler ever said."""
+    rows = rows_of(
+        cursor.execute(
+            """
+            SELECT
+                j.prompt_id,
+                v.*
+            FROM judgments AS j
+            JOIN verdicts AS v ON v.judgment_id = j.id
+            WHERE j.labeler = $labeler
+            """,
+            {"labeler": labeler},
+        )
+    )
+    return {(row["prompt_id"], _verdict(row)) for row in rows}
+
+
+def imported(database: Database) -> list[Row]:
+    """What files brought, one row a source, kind of verdict and note: with judgments, held_out and first_at."""
+    return database.read(
+        """
+        SELECT
+            j.labeler,
+            v.kind,
+            j.note,
+            count(*) AS judgments,
+            count(*) FILTER (p.held_out) AS held_out,
+            min(j.judged_at) AS first_at
+        FROM judgments AS j
+        JOIN verdicts AS v ON v.judgment_id = j.id AND v.position = 0
+        JOIN prompts AS p ON p.id = j.prompt_id
+        WHERE j.feedback_type = 'import'
+        GROUP BY j.labeler, v.kind, j.note
+        ORDER BY first_at
+        """
+    )
+
+
 def labelers(database: Database, judgment_ids: Sequence[str]) -> int:
     """How many people (or sources) made these judgments."""
     rows = database.read(

@@ -83,13 +83,13 @@ def ids_by_hash(cursor: Cursor, hashes: Iterable[str]) -> dict[str, str]:
     return {row["text_hash"]: row["id"] for row in found}
 
 
-def in_order(database: Database, *, held_out: bool, sources: Sequence[str] = ()) -> list[Prompt]:
-    """All prompts on one side of the hash, oldest first; only of these sources where any are named."""
+def in_order(database: Database, *, held_out: bool | None = None, sources: Sequence[str] = ()) -> list[Prompt]:
+    """Prompts of these sources (of all where none is named), oldest first; those to train on are `held_out=False`."""
     rows = database.read(
         """
         SELECT *
         FROM prompts
-        WHERE held_out = $held_out
+        WHERE ($held_out IS NULL OR held_out = $held_out)
           AND (len($sources) = 0 OR list_contains($sources, source))
         ORDER BY created_at, id
         """,
@@ -102,6 +102,21 @@ def in_order(database: Database, *, held_out: bool, sources: Sequence[str] = ())
 def held_out(database: Database, limit: int) -> list[Prompt]:
     """The first held-out prompts."""
     return in_order(database, held_out=True)[:limit]
+
+
+def count(database: Database, sources: Sequence[str] = ()) -> tuple[int, int]:
+    """(all, held out) of these sources, of all where none is named."""
+    row = database.read(
+        """
+        SELECT
+            count(*) AS prompts,
+            count(*) FILTER (held_out) AS held_out
+        FROM prompts
+        WHERE len($sources) = 0 OR list_contains($sources, source)
+        """,
+        sources=list(sources),
+    )[0]
+    return row["prompts"], row["held_out"]
 
 
 def sources(database: Database) -> list[Row]:

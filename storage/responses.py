@@ -23,6 +23,12 @@ def get_many(database: Database, response_ids: Collection[str]) -> dict[str, Res
     return {row["id"]: _from_row(row) for row in rows}
 
 
+def ids_by_text(cursor: Cursor, author: str) -> dict[tuple[str, str], str]:
+    """Ids of what an author wrote, by (prompt id, text)."""
+    found = cursor.execute("SELECT prompt_id, text, id FROM responses WHERE author = $author", {"author": author})
+    return {(prompt_id, text): response_id for prompt_id, text, response_id in found.fetchall()}
+
+
 def by_prompt(database: Database, project_id: str) -> dict[str, list[Response]]:
     """What was sampled for a project, by prompt, in the order of sampling."""
     found: dict[str, list[Response]] = {}

@@ -22,15 +22,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from storage.errors import BadInput
 
-# No newline after the end-of-text token, so that it is the last token trained on.
+# What a system message says comes as context after the instruction, as in the guide; nothing of it is lost where no
+# instruction follows. No newline after the end-of-text token, so that it is the last token trained on.
 INSTRUCTION_TEMPLATE = """\
+{%- set pending = namespace(context='') %}
 {%- for message in messages %}
 {%- if message['role'] == 'system' %}
-{{- message['content'] + '\\n\\n' }}
+{%- set pending.context = pending.context + '### Context:\\n' + message['content'] + '\\n\\n' %}
 {%- elif message['role'] == 'user' %}
-{{- '### Instruction:\\n' + message['content'] + '\\n\\n' }}
+{{- '### Instruction:\\n' + message['content'] + '\\n\\n' + pending.context }}
+{%- set pending.context = '' %}
 {%- else %}
-{{- '### Response:\\n' }}
+{{- pending.context + '### Response:\\n' }}
+{%- set pending.context = '' %}
 {%- generation %}
 {{- message['content'] + eos_token }}
 {%- endgeneration %}
@@ -40,9 +44,9 @@ INSTRUCTION_TEMPLATE = """\
 {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
-{{- '### Response:\\n' }}
+{{- pending.context + '### Response:\\n' }}
 {%- endif %}"""
-"""For models that bring no chat template: an instruction, then the response that answers it."""
+"""For models that bring no chat template: an instruction, its context, then the response that answers it."""
 
 
 def render(

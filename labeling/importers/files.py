@@ -1,4 +1,4 @@
-"""Rows of a file, whatever its form: JSON Lines, a JSON list, CSV with a header, or plain text with a prompt a line."""
+"""Rows of a file, whatever its form: JSON Lines, a JSON list, CSV with a header, or plain text with a row a line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from storage.errors import BadInput, BadRow
 from storage.records import Message
 
 FORMS = (".jsonl", ".json", ".csv", ".txt")
+_BARE = ""  # the field of a row that is a text and no object
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,25 @@ class FileRow:
         return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
 
 
-def read_rows(path: Path) -> list[FileRow]:
-    """Raises BadInput for a file that is empty, not text or of no known form, BadRow for a row that cannot be read."""
+def read_rows(path: Path, plain: str = "prompt") -> list[FileRow]:
+    """The rows of a file; a bare text is taken as the field `plain`.
+
+    Raises BadInput for a file that is empty, not text or of no known form, BadRow for a row that cannot be read.
+    """
     form = path.suffix.lower()
     if form not in FORMS:
         raise BadInput(f"{path.name} ends in {form or 'nothing'}; files may end in {', '.join(FORMS)}. Save it as one.")
-    text = _text(path)
+    text = text_of(path)
     readers = {".jsonl": _json_lines, ".json": _json_list, ".csv": _csv, ".txt": _lines}
-    rows = list(readers[form](path.name, text))
+    rows = [_named(row, plain) for row in readers[form](path.name, text)]
     if not rows:
         raise BadInput(f"{path.name} is empty: it has no row to import. Choose another file.")
     return rows
+
+
+def _named(row: FileRow, plain: str) -> FileRow:
+    """A bare text gets its field."""
+    return replace(row, fields={plain: row.fields[_BARE]}) if _BARE in row.fields else row
 
 
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
@@ -76,8 +85,8 @@ def _message(row: FileRow, turn: Any) -> Message:
     return Message(role, content)  # type: ignore[arg-type]  # _ROLES holds nothing else
 
 
-def _text(path: Path) -> str:
-    """UTF-8, or UTF-16 where the file says so at its start, as some spreadsheets save it."""
+def text_of(path: Path) -> str:
+    """UTF-8, or UTF-16 where the file says so at its start, as some spreadsheets save it. Raises BadInput."""
     raw = path.read_bytes()
     try:
         return raw.decode("utf-16" if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
@@ -137,7 +146,7 @@ def _json_row(name: str, number: int, value: Any) -> FileRow:
     except RecursionError as error:
         raise BadRow(name, number, "it is nested too deep", "Mend or remove the row.") from error
     if isinstance(value, str):
-        return FileRow(name, number, {"prompt": value})
+        return FileRow(name, number, {_BARE: value})
     if not isinstance(value, dict):
         raise BadRow(name, number, f"a row is an object, this is {kind_of(value)}", 'Write {"prompt": "…"}.')
     return FileRow(name, number, value)
@@ -167,7 +176,7 @@ def _csv_rows(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _lines(name: str, text: str) -> Iterator[FileRow]:
     for number, line in _numbered(text):
-        yield FileRow(name, number, {"prompt": line})
+        yield FileRow(name, number, {_BARE: line})
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:

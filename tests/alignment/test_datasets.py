@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from alignment.datasets import POLICY, preference_pairs, rows_from, tied_pairs
-from storage.records import Demonstration, Judgment, Message, Prompt, Ranking, Rating, Response, Verdict
+from alignment.datasets import POLICY, document_rows, preference_pairs, prompt_rows, rows_from, tied_pairs
+from storage.records import Demonstration, Document, Judgment, Message, Prompt, Ranking, Rating, Response, Verdict
 
 MORNING = datetime(2026, 1, 1, 9, tzinfo=UTC)
 TEXTS = {"a": "blue", "b": "azure", "c": "green", "d": "red"}
@@ -194,3 +194,23 @@ def test_every_judgment_is_accounted_for_also_where_all_answers_tie():
 def test_the_policy_says_what_the_code_does():
     for word in ("Ties", "once", "majority", "even split", "held-out", "superseded"):
         assert word in POLICY
+
+
+def document(document_id: str, text: str, held_out: bool = False) -> Document:
+    return Document(document_id, text, held_out=held_out, source="test", licence="CC0")
+
+
+def test_documents_become_texts_once_each_and_held_out_ones_never():
+    given = [document("d1", "A fox."), document("d2", "An exam.", True), document("d3", "A  fox."), document("d4", "B")]
+    found = document_rows(given)
+    assert found.rows == ({"text": "A fox.", "document_id": "d1"}, {"text": "B", "document_id": "d4"})
+    assert found.source_ids == ("d1", "d4") and found.judgment_ids == ()
+    assert found.counts == {"documents": 4, "held_out": 1, "duplicates": 1, "rows": 2}
+
+
+def test_prompts_become_questions_without_answers():
+    again = Prompt("sky2", PROMPTS["sky"].messages, held_out=False, source="other", licence="CC0")
+    found = prompt_rows([*PROMPTS.values(), again])
+    assert [row["prompt_id"] for row in found.rows] == ["sky", "sea"] == list(found.source_ids)
+    assert found.rows[0]["prompt"] == [{"role": "user", "content": "What colour is the sky?"}]
+    assert found.counts == {"prompts": 4, "held_out": 1, "duplicates": 1, "rows": 2}

@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from labeling.importers.demonstrations import import_demonstrations
 from labeling.importers.prompts import import_prompts
-from storage import judgments, prompts
+from storage import prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow
-from storage.records import Demonstration, Message
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
+from storage.records import Message
 
 
 def write(folder: Path, name: str, content: str | list[Any]) -> Path:
@@ -48,15 +45,19 @@ def test_every_form_of_file_is_read(database: Database, tmp_path: Path, name: st
     assert bring(database, write(tmp_path, name, content)).new == 3
 
 
-def test_input_and_system_become_part_of_the_prompt(database: Database, tmp_path: Path) -> None:
-    bring(database, write(tmp_path, "a.jsonl", [{"instruction": "Sum up.", "input": "A text.", "system": "Be brief."}]))
+def test_input_belongs_to_the_question_and_system_and_context_come_before_it(
+    database: Database, tmp_path: Path
+) -> None:
+    row = {"instruction": "Sum up.", "input": "A text.", "system": "Be brief.", "context": "Foxes.", "category": "sum"}
 
-    (stored,) = [*prompts.in_order(database, held_out=False), *prompts.in_order(database, held_out=True)]
+    bring(database, write(tmp_path, "a.jsonl", [row]))
 
+    (stored,) = prompts.in_order(database)
     assert [(one.role, one.content) for one in stored.messages] == [
-        ("system", "Be brief."),
+        ("system", "Be brief.\n\nFoxes."),
         ("user", "Sum up.\n\nA text."),
     ]
+    assert stored.tags == ("sum",)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
@@ -68,7 +69,7 @@ def test_a_row_ends_at_a_line_feed_and_nowhere_else(database: Database, tmp_path
 
     bring(database, path)
 
-    stored = [*prompts.in_order(database, held_out=False), *prompts.in_order(database, held_out=True)]
+    stored = prompts.in_order(database)
     assert sorted(one.text for one in stored) == sorted(asked)
 
 
@@ -169,47 +170,3 @@ def test_a_prompt_that_the_chat_template_refuses_is_named(database: Database, tm
 
     with pytest.raises(BadRow, match=r"row 2: The chat template knows no system turn\. Mend"):
         bring(database, path, fits=fits)
-
-
-def test_demonstrations_have_to_fit_too(database: Database, tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jsonl", [{"prompt": "One?", "completion": "Yes."}])
-
-    with pytest.raises(BadRow, match="row 1: too long"):
-        import_demonstrations(database, path, source="book", licence="Own", fits=lambda messages: "too long")
-    assert count(database) == 0
-
-
-def test_demonstrations_become_judgments_by_their_source(database: Database, tmp_path: Path) -> None:
-    path = write(
-        tmp_path,
-        "a.jsonl",
-        [
-            {"prompt": "One?", "completion": " Yes."},
-            {"instruction": "Two", "output": "No."},
-            {"messages": [{"role": "user", "content": "Three?"}, {"role": "assistant", "content": "Perhaps."}]},
-        ],
-    )
-
-    first = import_demonstrations(database, path, source="book", licence="Own")
-    again = import_demonstrations(database, path, source="book", licence="Own")
-
-    assert (first.new, again.new, again.known) == (3, 0, 3)
-    said = judgments.list_all(database)
-    assert {one.labeler for one in said} == {"import: book"}
-    assert Demonstration(" Yes.") in [one.verdicts[0] for one in said]  # white space is part of an answer
-
-
-def test_a_demonstration_without_an_answer_is_refused(database: Database, tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jsonl", [{"prompt": "One?", "completion": "Yes."}, {"prompt": "Two?"}])
-
-    with pytest.raises(BadRow, match="row 2: there is no answer"):
-        import_demonstrations(database, path, source="book", licence="Own")
-    assert judgments.list_all(database) == [] and count(database) == 0
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="the public demonstration sets are not beside this checkout")
-def test_public_demonstrations_are_read(database: Database) -> None:
-    found = import_demonstrations(database, DATA / "alpaca_en_demo.json", source="alpaca", licence="Apache-2.0")
-
-    assert found.rows == 999
-    assert found.new > 980 and found.new + found.known == 999

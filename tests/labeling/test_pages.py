@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from labeling.data_page import import_upload
+from labeling.data_page import KINDS, import_upload, sources
 from labeling.projects_page import GUIDELINES, INSTRUCTIONS, NEW, project_from, saved_sentence, texts_for, values_of
 from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow, NotFound
-from storage.records import Assignment, now
+from storage.records import Assignment, Message, now
 from tests.makers import project, prompt, version
 
 GOOD: dict[str, Any] = {
@@ -168,8 +169,45 @@ def test_an_upload_is_removed_once_it_is_imported_and_kept_for_another_try_where
     assert not Path(good).exists()
 
 
-def test_a_demonstration_that_is_too_long_is_refused_like_a_prompt(database: Database, tmp_path: Path) -> None:
-    with pytest.raises(BadRow, match="too long"):
-        import_upload(
-            database, uploaded(tmp_path, *SHOWN), "Demonstrations", "book", "Own", lambda messages: "it is too long"
-        )
+def test_only_prompts_that_are_to_be_answered_have_to_fit_the_model(database: Database, tmp_path: Path) -> None:
+    for kind in ("Prompts", "Demonstrations"):
+        file = uploaded(tmp_path, *SHOWN)
+        if kind == "Prompts":
+            with pytest.raises(BadRow, match="it is too long"):
+                import_upload(database, file, kind, "book", "Own", lambda messages: "it is too long")
+        else:
+            said = import_upload(database, file, kind, "book", "Own", lambda messages: "it is too long")
+            assert said.startswith("2 demonstrations imported")
+
+
+def test_the_sources_show_every_kind_with_the_licence_it_came_under(database: Database, tmp_path: Path) -> None:
+    learned = next(f"Question {n}?" for n in range(99) if not prompts.is_held_out([Message("user", f"Question {n}?")]))
+    rows = {
+        "Preferences": {"prompt": learned, "chosen": "Yes.", "rejected": "No."},
+        "Thumbs": {"prompt": learned, "completion": "Yes.", "label": True},
+        "Demonstrations": {"prompt": learned, "completion": "Yes."},
+        "Documents": {"text": "A fox."},
+    }
+    for kind, row in rows.items():
+        import_upload(database, uploaded(tmp_path, json.dumps(row)), kind, f"my {kind}", f"{kind} licence", str)
+
+    found = [(row["source"], row["kind"], row["rows"], row["licence"]) for row in sources(database)]
+
+    assert found == [
+        ("my Preferences", "Prompts", 1, "Preferences licence"),
+        ("my Preferences", "Preferences", 1, "Preferences licence"),
+        ("my Thumbs", "Thumbs", 1, "Thumbs licence"),
+        ("my Demonstrations", "Demonstrations", 1, "Demonstrations licence"),
+        ("my Documents", "Documents", 1, "Documents licence"),
+    ]
+
+
+def test_every_kind_says_which_shapes_it_takes() -> None:
+    assert list(KINDS) == ["Prompts", "Demonstrations", "Preferences", "Thumbs", "Documents"]
+    for kind, field in zip(KINDS.values(), ("prompt", "output", "rejected", "label", "text"), strict=True):
+        assert field in kind.takes
+
+
+def test_a_kind_that_is_none_is_refused(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="Say what the rows are"):
+        import_upload(database, uploaded(tmp_path, *SHOWN), "Pictures", "book", "Own", lambda messages: "")

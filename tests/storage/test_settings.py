@@ -31,6 +31,7 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("port = [", "cannot be read"),
+        ('ray_address = "127.0.0.1:8265"', "ray_address is the address of a Ray dashboard"),
         ('colour = "red"', "'colour'"),
         ('port = "many"', "'many'"),
         ('default_role = "queen"', "'queen'"),
@@ -41,3 +42,9 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(BadInput, match=named):
         settings.read(write(tmp_path, text))
+
+
+def test_the_address_of_a_cluster_ends_without_a_slash(tmp_path: Path):
+    write(tmp_path, 'ray_address = "http://10.0.0.1:8265/"\n')
+    assert settings.read_home(tmp_path).ray_address == "http://10.0.0.1:8265"
+    assert settings.read_home(tmp_path / "elsewhere").ray_address == ""

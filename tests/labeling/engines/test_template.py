@@ -30,7 +30,30 @@ ODD_TEMPLATE = """\
 """
 
 
-@pytest.mark.parametrize("template", [None, INSTRUCTION_TEMPLATE, ODD_TEMPLATE])
+INSTRUCTION_TEMPLATE_OF_STORED_VERSIONS = """\
+{%- for message in messages %}
+{%- if message['role'] == 'system' %}
+{{- message['content'] + '\\n\\n' }}
+{%- elif message['role'] == 'user' %}
+{{- '### Instruction:\\n' + message['content'] + '\\n\\n' }}
+{%- else %}
+{{- '### Response:\\n' }}
+{%- generation %}
+{{- message['content'] + eos_token }}
+{%- endgeneration %}
+{%- if not loop.last %}
+{{- '\\n\\n' }}
+{%- endif %}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '### Response:\\n' }}
+{%- endif %}"""
+
+
+@pytest.mark.parametrize(
+    "template", [None, INSTRUCTION_TEMPLATE, INSTRUCTION_TEMPLATE_OF_STORED_VERSIONS, ODD_TEMPLATE]
+)
 @pytest.mark.parametrize("add_generation_prompt", [True, False])
 def test_render_is_apply_chat_template(base_folder: Path, template: str | None, add_generation_prompt: bool):
     tokenizer = AutoTokenizer.from_pretrained(base_folder)
@@ -69,6 +92,31 @@ def test_the_instruction_form_ends_a_response_with_the_end_token_and_nothing_aft
     messages = [{"role": "user", "content": "Name a fox."}, {"role": "assistant", "content": "Reynard."}]
     rendered = render(INSTRUCTION_TEMPLATE, messages, add_generation_prompt=False, eos_token="</s>")
     assert rendered == "### Instruction:\nName a fox.\n\n### Response:\nReynard.</s>"
+
+
+def test_in_the_instruction_form_a_system_message_is_the_context_of_the_instruction():
+    messages = [{"role": "system", "content": "Foxes are red."}, {"role": "user", "content": "Name a fox."}]
+    assert render(INSTRUCTION_TEMPLATE, messages) == (
+        "### Instruction:\nName a fox.\n\n### Context:\nFoxes are red.\n\n### Response:\n"
+    )
+
+
+def test_in_the_instruction_form_no_system_message_is_lost():
+    messages = [
+        {"role": "user", "content": "Name a fox."},
+        {"role": "system", "content": "A"},
+        {"role": "system", "content": "B"},
+    ]
+    assert render(INSTRUCTION_TEMPLATE, messages) == (
+        "### Instruction:\nName a fox.\n\n### Context:\nA\n\n### Context:\nB\n\n### Response:\n"
+    )
+
+
+def test_a_version_registered_before_reads_its_prompts_as_it_was_trained_to():
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a fox."}]
+    assert render(INSTRUCTION_TEMPLATE_OF_STORED_VERSIONS, messages) == (
+        "Be brief.\n\n### Instruction:\nName a fox.\n\n### Response:\n"
+    )
 
 
 @pytest.mark.parametrize(
