@@ -10,17 +10,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.errors import NotEnoughFeedback
+from storage.errors import BadInput, NotEnoughFeedback
 from storage.records import DatasetType
 
 WHERE = "(the average of the last fifth of the steps)"  # where the metrics of a verdict were taken
 ADVANCED: dict[str, Any] = {"advanced": True}  # fields that a form may fold away
+OF_AN_ADAPTER: dict[str, Any] = {**ADVANCED, "only_for": {"tuning": ["lora", "qlora"]}}  # nothing to full weights
+ATTENTION = ("attn", "attention")  # what families of models call their attention block
 
 Tuning = Literal["lora", "qlora", "full"]
 Preset = Literal["quick", "balanced", "thorough"]
@@ -59,6 +62,10 @@ class HeldOutMeasure:
     metric: str
     words: str
     higher_is_better: bool = False
+
+
+class Stopped(Exception):
+    """Training ended early because it was asked to. The checkpoint of its last step is kept."""
 
 
 class Report(Protocol):
@@ -115,6 +122,10 @@ class Method(BaseModel, ABC):
     def steps(self, rows: int) -> int:
         """How many optimiser steps this many rows take."""
 
+    def template_for(self, parent_template: str) -> str:
+        """The prompt template to train with, and so to serve with: the parent's, unless the method says otherwise."""
+        return parent_template
+
     @abstractmethod
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
         """Learn from the rows, leave the result in folder/model, return the metrics at the end."""
@@ -160,22 +171,22 @@ class TunedMethod(Method):
     lora_rank: int = Field(
         16, ge=1, le=64, title="Adapter rank",
         description="How much the adapter can hold. 16 is enough for a style; a larger one makes a larger file.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=OF_AN_ADAPTER,
     )  # fmt: skip
     lora_alpha: int = Field(
         32, ge=1, le=512, title="Adapter strength",
         description="Scales what the adapter adds (by strength / rank). Twice the rank is usual.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=OF_AN_ADAPTER,
     )  # fmt: skip
     target_modules: Literal["all-linear", "attention"] = Field(
         "all-linear", title="Adapted matrices",
         description="all-linear: attention and feed-forward. attention: fewer weights, and less that can be learned.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=OF_AN_ADAPTER,
     )  # fmt: skip
     layers: Literal["all", "upper half"] = Field(
         "all", title="Adapted layers",
         description="upper half: the lower layers stay those of the base, so PPO can compute them once and share them.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=OF_AN_ADAPTER,
     )  # fmt: skip
     max_length: int = Field(
         1024, ge=16, le=131072, title="Longest example, in tokens",
@@ -216,27 +227,101 @@ class TunedMethod(Method):
         epochs = {"quick": 1, "balanced": usual, "thorough": usual + 1}[preset]
         return {"tuning": tuning, "learning_rate": rate, "epochs": epochs}
 
+    @property
+    def whole_steps(self) -> int:
+        """A run can be stopped and measured, and so go on exactly, at every multiple of this many steps."""
+        return 1
+
     def steps(self, rows: int) -> int:
         """Of this many rows that are learned from, the held-out ones not among them."""
         batches = ceil(rows / self.batch_size)
         return ceil(batches / self.accumulate) * self.epochs
 
+    def refuse_what_is_missing(self) -> None:
+        """Raises BadInput where a package that these settings need is not installed here."""
+        if self.tracker != "none" and find_spec(self.tracker) is None:
+            raise BadInput(
+                f"Also log to: {self.tracker} is not installed. Install it with `pip install {self.tracker}` beside "
+                "Plumbline, or choose none: the run's own files have everything."
+            )
+        if self.tuning == "qlora" and find_spec("bitsandbytes") is None:
+            raise BadInput(
+                "What is trained: qlora needs the package bitsandbytes, which squeezes weights to 4 bits. Install it "
+                "with `pip install bitsandbytes`, or choose lora."
+            )
 
-def margin_verdict(margin: float, beta: float) -> str:
-    """What a margin at the end (the average of the last fifth of the steps) says.
+    def refuse_processes(self, processes: int) -> None:
+        """Raises BadInput where a batch cannot be shared by this many processes."""
+        if self.batch_size % processes:
+            raise BadInput(
+                f"{type(self).model_fields['batch_size'].title}: {self.batch_size} cannot be shared evenly by "
+                f"{processes} processes. Choose a multiple of {processes}, or fewer processes."
+            )
 
-    It grows with beta, so health is judged on margin / beta.
+    def held_out_verdict(self, final: Mapping[str, float]) -> str:
+        """Which checkpoint became the version, and what it measured on the held-out rows; empty without such rows."""
+        name, words = self.held_out.metric, self.held_out.words
+        if name not in final or f"first_{name}" not in final:
+            return ""
+        first, chosen, step = final[f"first_{name}"], final[name], final["chosen_step"]
+        sentence = f"The {words} went from {first:.3g} to {chosen:.3g} at step {step:.0f}, which is the version."
+        if (chosen > first) is self.held_out.higher_is_better and chosen != first:
+            return sentence
+        return f"{sentence} That is no better than before training, so compare the two before you use it."
 
-    Measured on the starter model: 2.5 to 6 in good runs, 50 to 100 in collapsed ones.
+
+def margin_verdict(final: Mapping[str, float], beta: float) -> str:
+    """What the margin at the end (the average of the last fifth of the steps) says.
+
+    It grows with beta, so health is judged on margin / beta. Measured on the starter model: 2.5 to 6 in good runs, 50
+    to 100 in collapsed ones, where the preferred answers themselves gained little of it or lost.
     """
+    margin, chosen = final.get("rewards/margins", 0.0), final.get("rewards/chosen", 0.0)
     if margin / beta < 0.5:
         return (
             f"the model learned next to nothing: the preferred answers gained a margin of only {margin:.2f} {WHERE}. "
             "Raise the learning rate, add a pass over the data, or label more."
         )
-    if margin / beta > 30:
+    if margin / beta > 30 and chosen < margin / 2:
         return (
             f"the margin of {margin:.2f} {WHERE} is far beyond a healthy run and the answers may have fallen apart. "
             "Read the samples before you use this version, or lower the learning rate."
         )
     return f"the preferred answers gained a margin of {margin:.2f} {WHERE}."
+
+
+def gap_verdict(final: Mapping[str, float], beta: float) -> str:
+    """For methods without a reference: how far the two answers moved apart, in log-probability a token.
+
+    Their margin is beta times that gap and is not nought before training, so only its growth says something.
+    """
+    before, after = final.get("first_rewards/margins", 0.0) / beta, final.get("rewards/margins", 0.0) / beta
+    likelihood, at_first = final.get("nll_loss", 0.0), final.get("first_nll_loss", 0.0)
+    gap = f"the gap between preferred and other answers went from {before:.2f} to {after:.2f} a token {WHERE}"
+    if at_first and likelihood > 1.5 * at_first:
+        return (
+            f"{gap}, but the preferred answers themselves became unlikely (their loss went from {at_first:.2f} to "
+            f"{likelihood:.2f}). Read the samples before you use this version, or lower the learning rate."
+        )
+    if after - before < 0.02:
+        return f"the model learned next to nothing: {gap}. Raise the learning rate, add a pass, or label more."
+    return f"{gap}."
+
+
+def adapter_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an adapter_config.json says, in the words of the form: a run from this adapter goes on with these."""
+    modules = config.get("target_modules") or []
+    names = [modules] if isinstance(modules, str) else list(modules)
+    return {
+        "lora_rank": config["r"],
+        "lora_alpha": config["lora_alpha"],
+        "target_modules": "attention" if names and all(_of_attention(name) for name in names) else "all-linear",
+        "layers": "all" if config.get("layers_to_transform") is None else "upper half",
+    }
+
+
+def _of_attention(module: str) -> bool:
+    """By its own name or its path: adapters keep the names of the matrices, without their block."""
+    return module.rpartition(".")[2] in ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "out_proj") or any(
+        word in module for word in ATTENTION
+    )

@@ -33,6 +33,10 @@ def question(number: int) -> list[dict[str, str]]:
 
 def rows_of(kind: DatasetType, number: int) -> list[dict[str, Any]]:
     """Rows in which GOOD is what people want, for this many prompts."""
+    if kind == "prompt_only":
+        return [{"prompt": question(n), "prompt_id": f"p{n}"} for n in range(number)]
+    if kind == "language_modeling":
+        return [{"text": f"{GOOD}, five of six. " * (1 + n % 3), "document_id": f"d{n}"} for n in range(number)]
     answers: dict[DatasetType, Any] = {
         "preference": lambda n: {"chosen": said("assistant", GOOD), "rejected": said("assistant", BAD)},
         "unpaired_preference": lambda n: {

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from alignment.methods import METHODS, method_named
-from alignment.methods.base import Method, margin_verdict
+from alignment.methods.base import Method, TunedMethod, gap_verdict, margin_verdict
 from alignment.methods.dpo import DPO
 from alignment.methods.kto import DESIRABLE_TO_UNDESIRABLE, KTO, spread
 from storage.errors import NotEnoughFeedback, NotFound
@@ -30,7 +30,7 @@ def test_defaults_validate_and_survive_json(method: type[Method]):
 
 
 def test_an_unknown_method_names_those_there_are():
-    with pytest.raises(NotFound, match="sft, dpo, kto"):
+    with pytest.raises(NotFound, match="pretrain, sft, reward_model, dpo, kto, orpo, rloo"):
         method_named("magic")
 
 
@@ -61,10 +61,27 @@ def test_kto_weights_follow_the_counts_unless_they_are_given():
 
 
 def test_the_verdict_tells_nothing_learned_from_health_and_from_collapse():
-    assert "next to nothing" in margin_verdict(0.01, beta=0.1)
+    assert "next to nothing" in margin_verdict({"rewards/margins": 0.01}, beta=0.1)
     gained = "gained a margin of 0.41 (the average of the last fifth of the steps)."
-    assert gained in margin_verdict(0.41, beta=0.1)
-    assert "fallen apart" in margin_verdict(7.0, beta=0.1)
+    assert gained in margin_verdict({"rewards/margins": 0.41, "rewards/chosen": 0.2}, beta=0.1)
+    assert "fallen apart" in margin_verdict({"rewards/margins": 7.0, "rewards/chosen": -1.0}, beta=0.1)
+    assert "fallen apart" not in margin_verdict({"rewards/margins": 7.0, "rewards/chosen": 4.5}, beta=0.1)
+
+
+def test_a_method_without_a_reference_is_judged_by_how_far_the_gap_grew():
+    before = {"first_rewards/margins": -2.0, "first_nll_loss": 2.0}  # beta is 20: a gap of -0.1 a token
+    assert "next to nothing" in gap_verdict({**before, "rewards/margins": -1.8, "nll_loss": 2.0}, beta=20)
+    assert "went from -0.10 to 0.50 a token" in gap_verdict({**before, "rewards/margins": 10, "nll_loss": 1.9}, beta=20)
+    assert "became unlikely" in gap_verdict({**before, "rewards/margins": 10, "nll_loss": 3.5}, beta=20)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if issubclass(method, TunedMethod)])
+def test_what_is_proposed_depends_on_tuning_and_size_and_validates(method: type[TunedMethod]):
+    small, large = method.proposed("balanced", "lora", 3_000_000), method.proposed("balanced", "lora", 7_000_000_000)
+    full = method.proposed("thorough", "full", 7_000_000_000)
+    assert small["learning_rate"] == method().learning_rate  # the measured one is the default
+    assert small["learning_rate"] > large["learning_rate"] >= full["learning_rate"]
+    assert method.model_validate(full).tuning == "full"
 
 
 def test_kto_reads_both_labels_in_every_batch():

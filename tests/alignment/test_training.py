@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from alignment import progress, run_directory, run_queue
+from labeling.engines.model_folder import base_fingerprint
 from storage import model_versions
 from storage.records import ModelVersion, Run
-from tests.alignment.conftest import BAD, GOOD, Lab, question, said
+from tests.alignment.conftest import BAD, GOOD, Lab, question
 
 LEARNING_RATE = 2e-3
 
@@ -132,6 +133,26 @@ def test_sft_makes_the_demonstration_and_its_end_likelier(training_lab: Lab):
     assert "fell from" in run.message
 
 
+def test_qlora_trains_on_squeezed_weights_and_is_served_on_the_whole_ones(training_lab: Lab):
+    pytest.importorskip("bitsandbytes")
+    snapshot = training_lab.freeze("preference")
+    run = training_lab.follow_until(training_lab.start("dpo", snapshot, tuning="qlora", batch_size=8, epochs=3))
+    version = version_of(training_lab, run)
+    assert version.base_path == model_versions.get(training_lab.database, "v0").base_path
+    assert margin(version.base_path, version.adapter_path, None) > 0.1
+
+
+def test_full_fine_tuning_makes_a_model_of_its_own(training_lab: Lab):
+    snapshot = training_lab.freeze("preference")
+    run = training_lab.follow_until(training_lab.start("dpo", snapshot, tuning="full", learning_rate=1e-4))
+    version = version_of(training_lab, run)
+    assert version.adapter_path is None and version.base_path == str(Path(run.directory) / run_directory.MODEL)
+    assert version.fingerprint == base_fingerprint(version.base_path)
+    assert log_probability(version.base_path, None, GOOD) > log_probability(
+        model_versions.get(training_lab.database, "v0").base_path, None, GOOD
+    )
+
+
 def test_a_run_outlives_its_app_and_stopping_it_keeps_a_checkpoint(training_lab: Lab):
     run = training_lab.start("dpo", training_lab.freeze("preference"), epochs=20)
     training_lab.follow_until(run, "training")
@@ -201,123 +222,3 @@ def wait_for(path: Path, patience: float = 60) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"{path} was never written")
-
-
-# ---- what the model is shown ----------------------------------------------------------------------------------------
-
-
-class Notes:
-    """A report that only keeps what it is told."""
-
-    sample_prompts = ()
-    stop_asked = False
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.losses: list[float] = []
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    def metrics(self, step: int, steps: int, values: dict[str, float]) -> None:
-        self.losses.append(values["loss"])
-
-    def samples(self, step: int, texts: list[str]) -> None: ...
-
-
-def pair(chosen: str, rejected: str = BAD, prompt: str = "what is it") -> dict[str, Any]:
-    return {
-        "prompt": said("user", prompt),
-        "chosen": said("assistant", chosen),
-        "rejected": said("assistant", rejected),
-        "judgment_id": "j",
-    }
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(tiny_base)
-
-
-def test_rows_too_long_for_the_model_are_left_out_or_cut_and_it_says_so(tokenizer: Any):
-    from alignment.methods.trl_training import checked
-
-    report = Notes()
-    rows = [pair(GOOD), pair("five " * 60), pair(GOOD, prompt="daily " * 90)]
-    kept = checked(rows, tokenizer, max_length=64, report=report)
-    assert [row["chosen"][0]["content"] for row in kept] == [GOOD, "five " * 60]
-    assert report.notes == [
-        "1 of 3 rows were left out: the prompt fills all 64 tokens a row may have.",
-        "1 rows were cut at 64 tokens, so their answers do not teach where to end.",
-    ]
-
-
-def test_white_space_is_trained_as_it_was_judged_or_not_at_all(tokenizer: Any):
-    from alignment.methods.trl_training import checked
-
-    assert checked([pair(" five ")], tokenizer, 64, Notes())[0]["chosen"][0]["content"] == " five "
-    report = Notes()
-    tokenizer_that_strips = type(tokenizer).from_pretrained(tokenizer.name_or_path)
-    tokenizer_that_strips.chat_template = tokenizer.chat_template.replace("m['content']", "m['content'].strip()")
-    checked([pair(GOOD), pair(" five ")], tokenizer_that_strips, 64, report)
-    assert "1 of 2 rows were left out: the prompt template changes the answer" in report.notes[0]
-
-
-def test_a_template_that_never_ends_an_answer_is_refused(tokenizer: Any):
-    from alignment.methods.trl_training import checked
-    from storage.errors import RunFailed
-
-    endless = type(tokenizer).from_pretrained(tokenizer.name_or_path)
-    endless.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
-    with pytest.raises(RunFailed, match="would never stop"):
-        checked([pair(GOOD)], endless, 64, Notes())
-
-
-def test_one_batch_of_eight_is_two_of_four_added_up(tiny_base: Path, tmp_path: Path):
-    """Without the likelihood term, which is a mean over the tokens of a batch, the losses and weights agree."""
-    from safetensors.torch import load_file
-
-    from alignment.methods.base import Inputs, Parent
-    from alignment.methods.dpo import DPO
-    from tests.alignment import tiny_model
-
-    parent = Parent("v0", str(tiny_base), None, tiny_model.TEMPLATE)
-    rows = [pair(f"{GOOD} {n}", f"{BAD} {n} {n}") for n in range(16)]
-    weights, losses = [], []
-    for name, sizes in (("whole", {"batch_size": 8}), ("parts", {"batch_size": 4, "accumulate": 2})):
-        report = Notes()
-        DPO(likelihood_weight=0, **sizes).train(Inputs(rows, parent, tmp_path / name), report)
-        losses.append(report.losses)
-        weights.append(load_file(tmp_path / name / "model" / "adapter_model.safetensors"))
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    for key, value in weights[0].items():
-        assert (value - weights[1][key]).abs().max() < 1e-3, key
-    assert any(value.abs().max() > 1e-4 for key, value in weights[0].items() if "lora_B" in key)  # it moved
-
-
-def test_the_end_of_the_answer_is_the_last_token_trained(tiny_base: Path, tmp_path: Path):
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    from alignment.methods import trl_training
-    from alignment.methods.base import Inputs, Parent
-    from alignment.methods.dpo import DPO
-    from tests.alignment import tiny_model
-
-    model, tokenizer = trl_training.load(Parent("v0", str(tiny_base), None, tiny_model.TEMPLATE))
-    method = DPO()
-    trainer = DPOTrainer(
-        model=model,
-        args=DPOConfig(
-            **trl_training.arguments(method, Inputs([pair(GOOD)], Parent("v0", str(tiny_base), None, ""), tmp_path))
-        ),
-        train_dataset=Dataset.from_list([pair(GOOD)]),
-        processing_class=tokenizer,
-        peft_config=trl_training.lora(method),
-    )
-    row = trainer.train_dataset[0]
-    assert row["chosen_ids"][-1] == row["rejected_ids"][-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(row["chosen_ids"][:-1]) == GOOD
-    assert tokenizer.decode(row["prompt_ids"]).endswith("<|im_start|>assistant\n")

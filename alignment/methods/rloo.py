@@ -1,0 +1,188 @@
+"""REINFORCE leave-one-out (arXiv:2402.14740): learning from the model's own answers, through TRL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from alignment.methods.base import (
+    ADVANCED,
+    WHERE,
+    HeldOutMeasure,
+    Inputs,
+    Parent,
+    Preset,
+    Report,
+    TunedMethod,
+    Tuning,
+)
+from labeling.engines.model_folder import check_model_folder, tokenizer_fingerprint
+from storage.errors import BadInput
+from storage.records import DatasetType
+
+STEPS: Mapping[Preset, int] = {"quick": 16, "balanced": 30, "thorough": 60}
+
+
+class RLOO(TunedMethod):
+    """Learn by trying: the model answers prompts, a reward model scores the answers, and better ones become likelier.
+
+    Each prompt is answered several times, and an answer counts for as much as it scores above the others to the same
+    prompt. It needs prompts only, no comparisons, but it follows the reward model into its mistakes: read the answers
+    as they change, and do not go on for longer than they get better. The reward counts in spreads of the reward
+    model's own scores (their standard deviation), less what the answer strays from the parent.
+    """
+
+    name: ClassVar[str] = "rloo"
+    title: ClassVar[str] = "RLOO"
+    reads: ClassVar[DatasetType] = "prompt_only"
+    needs: ClassVar[int] = 8
+    rows_are: ClassVar[str] = "prompts"
+    asks_reward_model: ClassVar[bool] = True
+    held_out: ClassVar[HeldOutMeasure] = HeldOutMeasure("eval_reward", "reward on held-out prompts", True)
+    learning_rates: ClassVar[Mapping[tuple[Literal["lora", "full"], Literal["small", "large"]], float]] = {
+        ("lora", "small"): 1.5e-3,
+        ("lora", "large"): 5e-5,
+        ("full", "small"): 5e-5,
+        ("full", "large"): 1e-6,  # arXiv:2402.14740, appendix
+    }
+
+    reward_model: str = Field(
+        "", title="Reward model",
+        description="The version that scores the answers. Train one from comparisons first, with the method Reward "
+        "model; it must read the same tokens as the parent.",
+        json_schema_extra={"choices": "reward_models"},
+    )  # fmt: skip
+    learning_rate: float = Field(
+        1.5e-3, gt=0, le=0.1, title="Learning rate",
+        description="How far each step moves the model. Too low and nothing changes; too high and answers fall apart.",
+    )  # fmt: skip
+    epochs: int = Field(
+        50, ge=1, le=1000, title="Passes over the prompts, at most",
+        description="How often each prompt may come. With few prompts this ends the run before its steps do.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    most_steps: int = Field(
+        30, ge=1, le=100_000, title="Steps, at most",
+        description="How often the model moves. More steps reach a higher reward, and in time an undeserved one.",
+    )  # fmt: skip
+    batch_size: int = Field(
+        32, ge=2, le=1024, title="Answers per batch",
+        description="Answers sampled and scored together. A multiple of the answers per prompt.",
+    )  # fmt: skip
+    answers_per_prompt: int = Field(
+        8, ge=2, le=64, title="Answers per prompt",
+        description="Each answer is compared with the others to the same prompt. More of them give a steadier signal.",
+    )  # fmt: skip
+    iterations: int = Field(
+        2, ge=1, le=8, title="Steps on the same answers",
+        description="How often the model moves before it samples again. Sampling takes most of the time.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    beta: float = Field(
+        0.05, ge=0, le=10, title="Loyalty to the parent (beta)",
+        description="What straying from the parent costs. Higher keeps answers like the parent's; at 0 nothing holds "
+        "the model back from pleasing the reward model with nonsense.",
+    )  # fmt: skip
+    no_end_penalty: float = Field(
+        2.0, ge=0, le=100, title="Penalty for an answer that does not end",
+        description="Taken off the reward of an answer that was cut off at the longest length, in spreads of the "
+        "reward model's scores.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    longest_answer: int = Field(
+        128, ge=8, le=8192, title="Longest answer, in tokens",
+        description="Answers are cut off here while training. Time and memory grow with it.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+    temperature: float = Field(
+        1.0, gt=0, le=2, title="Temperature while training",
+        description="1 samples as the model is. Lower tries less that is new.",
+        json_schema_extra=ADVANCED,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> RLOO:
+        group = self.answers_per_prompt
+        if self.batch_size % group:
+            raise ValueError(
+                f"answers per batch ({self.batch_size}) must be a multiple of answers per prompt ({group}): "
+                f"{group * ceil(self.batch_size / group)}, say"
+            )
+        return self
+
+    @classmethod
+    def proposed(cls, preset: Preset = "balanced", tuning: Tuning = "lora", parameters: int = 0) -> dict[str, Any]:
+        proposal = super().proposed(preset, tuning, parameters)
+        return {**proposal, "epochs": cls.model_fields["epochs"].default, "most_steps": STEPS[preset]}
+
+    @property
+    def prompts_per_step(self) -> int:
+        return self.batch_size * self.accumulate // self.answers_per_prompt
+
+    @property
+    def whole_steps(self) -> int:
+        """The answers that a step learns from again are not kept in a checkpoint."""
+        return self.iterations
+
+    def steps(self, rows: int) -> int:
+        """Prompts that do not fill a batch are left for another pass."""
+        in_a_pass = (rows // self.prompts_per_step) * self.iterations
+        return min(self.most_steps, in_a_pass * self.epochs)
+
+    def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
+        from trl import RLOOTrainer  # type: ignore[attr-defined, unused-ignore]
+
+        from alignment.methods import trl_training
+        from alignment.methods.rloo_training import RLOOTraining
+
+        if inputs.reward is None:
+            raise BadInput(NO_REWARD_MODEL)
+        refuse_reward_model(inputs.parent, inputs.reward)
+        training = RLOOTraining(self, inputs, inputs.reward)
+        final = trl_training.fit(RLOOTrainer, training.config, self, inputs, report, training.parts())
+        return {**final, **training.found}
+
+    def verdict(self, final: Mapping[str, float]) -> str:
+        if "first_eval_reward" in final:  # steadier than the rewards of training, each of which is of other prompts
+            before, after, where = final["first_eval_reward"], final["eval_reward"], ""
+        else:
+            before, after = final.get("first_reward", 0.0), final.get("reward", 0.0)
+            where = f" from {before:.2f} to {after:.2f} {WHERE}"
+        if after <= before:
+            return (
+                f"the reward did not rise{where}. Raise the learning rate or the steps, or look whether the reward "
+                "model can tell answers apart."
+            )
+        return (
+            f"the reward rose{where}, in spreads of the reward model's scores. Only people can say whether the answers "
+            "got better too: compare this version with its parent."
+        )
+
+
+NO_REWARD_MODEL = (
+    "RLOO scores the model's answers with a reward model, and none was chosen. Choose one in the form; if there is "
+    "none yet, train one from comparisons with the method Reward model."
+)
+
+
+def refuse_reward_model(parent: Parent, reward: Parent) -> None:
+    """Raises BadInput unless the reward model reads what the parent writes: the same tokens, in the same template."""
+    theirs, ours = (_tokens_of(version) for version in (reward, parent))
+    way_out = f"Train a reward model from {parent.id} or a version of the same family, or choose another parent."
+    if theirs != ours:
+        raise BadInput(
+            f"The reward model {reward.id} has another tokenizer than the parent {parent.id}, so the same tokens are "
+            f"another text to it and its scores would mean nothing. {way_out}"
+        )
+    if reward.template != parent.template:
+        raise BadInput(
+            f"The reward model {reward.id} was trained on another prompt template than that of the parent {parent.id}, "
+            f"so it would score texts of a form it has never seen. {way_out}"
+        )
+
+
+def _tokens_of(version: Parent) -> str:
+    return tokenizer_fingerprint(check_model_folder(version.base_path))

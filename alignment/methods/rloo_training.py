@@ -1,0 +1,119 @@
+"""What RLOO's training does otherwise than that on fixed rows. Imported inside a run only.
+
+The reward model is a second model beside the policy, and is given exactly the tokens that the policy read and wrote,
+EOS kept: prompt and completion are not turned into text and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from alignment.methods import trl_training
+from alignment.methods.base import Inputs, Parent
+from alignment.methods.rloo import RLOO
+from alignment.methods.trl_training import Parts, Rows
+from labeling.engines.reward_scorer import Scorer, load
+from storage.errors import RunFailed
+
+Reward = Callable[..., list[float]]
+HELD_OUT_ANSWERS = 4  # per held-out prompt
+
+
+class RLOOTraining:
+    """One training by RLOO: its settings, what `fit` is to do otherwise, and what was found at the end."""
+
+    def __init__(self, method: RLOO, inputs: Inputs, reward: Parent) -> None:
+        self.found: dict[str, float] = {}
+        self.config = config_of(method, inputs)
+        self._method = method
+        self._reward = reward
+        self._learned: int | None = None
+
+    def parts(self) -> Parts:
+        return Parts(prepare=self._prepare, options=self._options, finish=self._finish)
+
+    def _prepare(self, rows: Rows, tokenizer: PreTrainedTokenizerBase, longest: int) -> Rows:
+        if self._learned is None:  # the rows learned from come first; how many they are sets how long the run is
+            refuse_too_few(len(rows), self._method)
+            self._learned = len(rows)
+            self.config.max_steps = self._method.steps(len(rows))
+        return rows
+
+    def _options(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """Rewards by name: TRL logs each of them as rewards/<name>/mean, and their sum as reward."""
+        scorer = load(self._reward.base_path, self._reward.adapter_path)
+        rewards = [scores_of(scorer, tokenizer), penalty_of(ends_of(model, tokenizer), self._method.no_end_penalty)]
+        return {"reward_funcs": rewards}
+
+    def _finish(self, trainer: Any, tokenizer: PreTrainedTokenizerBase, held_out: Rows) -> None:
+        """The reward over the first and the last fifth of the steps that sampled."""
+        rewards = [line["reward"] for line in trainer.state.log_history if "reward" in line]
+        fifth = max(1, len(rewards) // 5)
+        self.found = {"first_reward": fmean(rewards[:fifth]), "reward": fmean(rewards[-fifth:])} if rewards else {}
+
+
+def refuse_too_few(rows: int, method: RLOO) -> None:
+    """The trainer leaves out prompts that do not fill a batch; where none is left it would never take a step."""
+    if rows < method.prompts_per_step:
+        raise RunFailed(
+            f"A step answers {method.prompts_per_step} prompts, and only {rows} are learned from. Lower the answers "
+            "per batch, raise the answers per prompt, or hold out fewer prompts."
+        )
+
+
+def config_of(method: RLOO, inputs: Inputs) -> Any:
+    from trl import RLOOConfig  # type: ignore[attr-defined, unused-ignore]
+
+    shared = trl_training.arguments(method, inputs)
+    shared.pop("max_length")
+    each = shared["per_device_eval_batch_size"]
+    return RLOOConfig(
+        **{
+            **shared,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            "per_device_eval_batch_size": max(1, each // HELD_OUT_ANSWERS) * HELD_OUT_ANSWERS,
+        },
+        num_generations=method.answers_per_prompt,
+        num_generations_eval=HELD_OUT_ANSWERS,
+        num_iterations=method.iterations,
+        max_completion_length=method.longest_answer,
+        temperature=method.temperature,
+        beta=method.beta,
+    )
+
+
+def scores_of(scorer: Scorer, tokenizer: PreTrainedTokenizerBase) -> Reward:
+    def reward_model(prompts: Sequence[Any], completion_ids: Sequence[list[int]], **given: Any) -> list[float]:
+        asked = [list(ids) for ids in _prompt_ids(prompts, tokenizer)]
+        scores = scorer.score([read + written for read, written in zip(asked, completion_ids, strict=True)])
+        return [scorer.scale.normalised(score) for score in scores]
+
+    return reward_model
+
+
+def penalty_of(ends: frozenset[int], penalty: float) -> Reward:
+    def no_end(completion_ids: Sequence[list[int]], **given: Any) -> list[float]:
+        return [0.0 if ends.intersection(ids) else -penalty for ids in completion_ids]
+
+    return no_end
+
+
+def ends_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """A model may end in several ways: its generation config and its tokenizer each name some."""
+    named = model.generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
+
+
+def _prompt_ids(prompts: Sequence[Any], tokenizer: PreTrainedTokenizerBase) -> Sequence[Sequence[int]]:
+    """As the trainer turned them into tokens."""
+    rendered: Mapping[str, Any] = tokenizer.apply_chat_template(
+        list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    ids: Sequence[Sequence[int]] = rendered["input_ids"]
+    return ids
