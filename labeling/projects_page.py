@@ -174,7 +174,7 @@ def sampling_from(temperature: float | None, top_p: float | None, max_tokens: fl
 def values_of(database: Database, chosen: str) -> list[Any]:
     """What the form shows for a project; sensible beginnings for a new one."""
     if chosen in (None, "", NEW):
-        newest = [one.id for one in model_versions.served(database)][-1:]
+        newest = [one.id for one in model_versions.served(database) if one.kind == "policy"][-1:]
         return ["", "ranking", INSTRUCTIONS["ranking"], GUIDELINES["ranking"], newest, 4, [], 1.0, 1.0, 256]
     project = projects.get(database, chosen)
     sampling = project.sampling

@@ -8,6 +8,7 @@ The protocol is the OpenAI HTTP API as vLLM speaks it, so a server is known by i
     POST /v1/chat/completions       the same from messages, through the template of the base
     POST /v1/load_lora_adapter      lora_name, lora_path
     POST /v1/unload_lora_adapter    lora_name; what is being answered is finished with the old weights
+    POST /classify                  of a reward model, on a server of its own: texts or token ids → a score each
     POST /tokenize, /detokenize     token ids of a prompt or of messages, and back
     GET  /metrics, /version         vllm:num_requests_running and its sisters; who speaks
 
@@ -28,6 +29,8 @@ Our own versions are asked through `/v1/completions` with a prompt rendered here
     embedded_protocol.py  what a request may say, and how replies and refusals look
     embedded_scheduler.py the thread that owns the weights: rows join and leave between two steps
     embedded_model.py     weights, and the batch of rows that they answer
+    embedded_reward.py    the routes of a reward model
+    reward_scorer.py      a reward model: how good is this answer
     embedded_adapters.py  many adapters on one base, each row with its own
 
 `tests/labeling/engines/test_contract.py` holds any server to this over HTTP.

@@ -15,6 +15,8 @@ from typing import Any
 from labeling.engines.model_folder import BASE_MARK
 
 Shape = tuple[int, int]
+HEAD = "score"
+HEADS = frozenset({HEAD, "classifier"})  # PEFT notes both names for a sequence classifier, whichever it has
 
 
 class AdapterRefused(Exception):
@@ -36,6 +38,24 @@ def check_adapter(folder: Path, linear_shapes: Mapping[str, Shape], max_rank: in
     _check_shapes(config, _read_shapes(folder / "adapter_model.safetensors"), linear_shapes)
 
 
+def check_reward_adapter(folder: Path, base_fingerprint: str) -> None:
+    """Raises AdapterRefused unless `folder` holds a reward model's adapter for this base: a LoRA, and the head.
+
+    Its shapes are left to PEFT: it has a server of its own, and can break no other.
+    """
+    config = _read_config(folder)
+    saved = set(config.get("modules_to_save") or ())
+    if HEAD not in saved or not saved <= HEADS:
+        raise AdapterRefused(
+            400,
+            f"The adapter in {folder} is no reward model: a reward model keeps its head ({HEAD}) in modules_to_save, "
+            f"and this one has {sorted(saved) or 'nothing'} there.",
+        )
+    if f"base_model.model.{HEAD}.weight" not in _read_shapes(folder / "adapter_model.safetensors"):
+        raise AdapterRefused(400, f"The adapter in {folder} names a head, and holds no weights of one.")
+    _check_fingerprint(folder, base_fingerprint)
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "adapter_config.json"
     if not file.is_file():
@@ -52,6 +72,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _check_kind(config: Mapping[str, Any], max_rank: int) -> None:
     """What this LoRA is made of, as vLLM refuses it."""
     rank = max([config.get("r") or 0, *(config.get("rank_pattern") or {}).values()])
+    if HEAD in (config.get("modules_to_save") or ()):
+        raise AdapterRefused(400, "This adapter is a reward model: it scores answers and gives none.")
     if config.get("modules_to_save"):
         raise AdapterRefused(500, 'vLLM only supports modules_to_save being either None or ["classifier", "score"]')
     if config.get("use_dora"):

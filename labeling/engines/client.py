@@ -163,6 +163,17 @@ class EngineClient:
         except httpx.HTTPError as error:
             raise self._unavailable(error) from error
 
+    def score(self, model: str, inputs: Sequence[str] | Sequence[Sequence[int]]) -> list[float]:
+        """What a reward model gives each input: rendered prompt and answer, or their token ids. Raw, not squeezed."""
+        body = {
+            "model": model,
+            "input": [one if isinstance(one, str) else list(one) for one in inputs],
+            "use_activation": False,
+            "add_special_tokens": False,  # the template has put them into the text already
+        }
+        data = self._ask("POST", "/classify", body).json()["data"]
+        return [float(one["probs"][0]) for one in sorted(data, key=lambda one: one["index"])]
+
     def load_adapter(self, name: str, path: str) -> None:
         """Serve the adapter in `path` as `name`.
 

@@ -146,15 +146,23 @@ def room(prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
     """How many tokens the answer may have. Raises Refusal when prompt and answer do not fit together."""
     wanted = max_tokens or 1
     if prompt_tokens + wanted > max_model_len:
-        raise Refusal(
-            400,
-            f"This model's maximum context length is {max_model_len} tokens. However, you requested {max_tokens or 0} "
-            f"output tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
-            f"{prompt_tokens + (max_tokens or 0)} tokens. Please reduce the length of the input prompt or the number "
-            f"of requested output tokens. (parameter=input_tokens, value={prompt_tokens})",
-            param="input_tokens",
-        )
+        raise too_long(prompt_tokens, max_tokens or 0, max_model_len)
     return max_tokens or max_model_len - prompt_tokens
+
+
+def too_long(prompt_tokens: int, max_tokens: int, max_model_len: int) -> Refusal:
+    return Refusal(
+        400,
+        f"This model's maximum context length is {max_model_len} tokens. However, you requested {max_tokens} "
+        f"output tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
+        f"{prompt_tokens + max_tokens} tokens. Please reduce the length of the input prompt or the number "
+        f"of requested output tokens. (parameter=input_tokens, value={prompt_tokens})",
+        param="input_tokens",
+    )
+
+
+def unknown_model(name: str, bases: Sequence[str]) -> Refusal:
+    return Refusal(404, f"The model `{name}` does not exist. Valid aliases: {', '.join(bases)}.", param="model")
 
 
 class Reply:

@@ -37,7 +37,9 @@ from labeling.engines.embedded_protocol import (
     UnloadAdapterRequest,
     error_body,
     room,
+    unknown_model,
 )
+from labeling.engines.embedded_reward import RewardServer
 from labeling.engines.embedded_scheduler import Scheduler, UnknownModel
 
 VERSION = "0.1"  # a new one whenever the same seed gives another answer
@@ -58,13 +60,8 @@ class Server:
         self._started = int(time.time())
         self._scheduler.start()
 
-    def app(self) -> FastAPI:
-        app = FastAPI(title="Plumbline embedded model server", docs_url=None, redoc_url=None, openapi_url=None)
-        app.add_exception_handler(Refusal, _refused)
-        app.add_exception_handler(RequestValidationError, _invalid)
-        app.add_exception_handler(HTTPException, _no_such_route)
+    def add_routes(self, app: FastAPI) -> None:
         app.get("/health")(self.health)
-        app.get("/version")(self.version)
         app.get("/metrics")(self.metrics)
         app.get("/v1/models")(self.models)
         app.post("/v1/completions")(self.complete)
@@ -73,13 +70,9 @@ class Server:
         app.post("/v1/unload_lora_adapter")(self.unload_adapter)
         app.post("/tokenize")(self.tokenize)
         app.post("/detokenize")(self.detokenize)
-        return app
 
     async def health(self) -> Response:
         return Response(status_code=200 if self._scheduler.alive() else 503)
-
-    async def version(self) -> dict[str, str]:
-        return {"name": "embedded", "version": VERSION}
 
     async def metrics(self) -> Response:
         label = f'{{model_name="{self._names[0]}"}}'
@@ -158,7 +151,7 @@ class Server:
         try:
             return await answer(self._scheduler, request, prompt, max_tokens, is_base, connection)
         except UnknownModel as error:  # unloaded since its name was checked
-            raise _unknown(request.model, self._names) from error
+            raise unknown_model(request.model, self._names) from error
 
     def _card(self, name: str, root: str, parent: str | None, max_model_len: int | None) -> dict[str, Any]:
         card = {"id": name, "object": "model", "created": self._started, "owned_by": "plumbline"}
@@ -166,7 +159,7 @@ class Server:
 
     def _check_name(self, name: str) -> None:
         if name not in self._names and name not in self._adapters:
-            raise _unknown(name, self._names)
+            raise unknown_model(name, self._names)
 
     def _prompt_ids(self, request: CompletionRequest) -> list[int]:
         if isinstance(request.prompt, str):
@@ -188,11 +181,6 @@ class Server:
         except Exception as error:  # no template, or one that refuses these messages: its own sentence says which
             raise Refusal(400, str(error)) from error
         return self._text_ids(text, add_special_tokens=False)
-
-
-def _unknown(name: str, bases: Sequence[str]) -> Refusal:
-    message = f"The model `{name}` does not exist. Valid aliases: {', '.join(bases)}."
-    return Refusal(404, message, param="model")
 
 
 def _adapter_refusal(name: str, error: AdapterRefused) -> Refusal:
@@ -224,13 +212,38 @@ def main() -> None:
     listening = socket.create_server((options.host, options.port))
     port = listening.getsockname()[1]
     logging.info("loading %s", options.model)
-    model = EmbeddedModel(options.model, options.max_lora_rank, options.max_model_len)
-    app = Server(model, options.served_model_name or [str(options.model)], options.model).app()
+    app = _app(_server(options))
     if options.port_file:
         _write_whole(options.port_file, str(port))
     logging.info("answering on http://%s:%d", options.host, port)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _server(options: argparse.Namespace) -> Server | RewardServer:
+    """Ends the process with a sentence where a reward model cannot be served: its last words are shown to a person."""
+    names = options.served_model_name or [str(options.model)]
+    if not options.reward:
+        model = EmbeddedModel(options.model, options.max_lora_rank, options.max_model_len)
+        return Server(model, names, options.model)
+    try:
+        return RewardServer(options.model, options.adapter, names, options.max_model_len)
+    except (AdapterRefused, ValueError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def _app(server: Server | RewardServer) -> FastAPI:
+    app = FastAPI(title="Plumbline embedded model server", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _no_such_route)
+    app.get("/version")(_version)
+    server.add_routes(app)
+    return app
+
+
+async def _version() -> dict[str, str]:
+    return {"name": "embedded", "version": VERSION}
 
 
 def _write_whole(file: Path, text: str) -> None:
@@ -249,6 +262,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, help="where to write the port once the server answers")
     parser.add_argument("--max-model-len", type=int, help="tokens of prompt and answer together")
     parser.add_argument("--max-lora-rank", type=int, default=64)
+    parser.add_argument("--reward", action="store_true", help="serve a reward model: it scores, and answers nothing")
+    parser.add_argument("--adapter", type=Path, help="with --reward: the adapter that holds the head")
     return parser.parse_args()
 
 

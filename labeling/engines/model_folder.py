@@ -83,6 +83,25 @@ def base_fingerprint(folder: str | Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def tokenizer_fingerprint(folder: str | Path) -> str:
+    """Equal for two models that read a text as the same tokens: what tokens there are, and how a text is split.
+
+    Settings that a library writes along (padding, truncation, its version) are left out.
+    """
+    digest = hashlib.sha256()
+    for name in _TOKENIZER_FILES:
+        file = Path(folder) / name
+        if not file.is_file():
+            continue
+        if name == "tokenizer.json":
+            read = json.loads(file.read_text(encoding="utf-8"))
+            parts = {part: read.get(part) for part in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+            digest.update(json.dumps(parts, sort_keys=True).encode())
+            break  # the others hold the same in an older form, where they are there at all
+        digest.update(file.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
 def write_base_mark(adapter_folder: str | Path, base_folder: str | Path) -> None:
     """Note beside an adapter which base it was trained on, so that no server puts it on another."""
     mark = {"fingerprint": base_fingerprint(base_folder)}

@@ -40,6 +40,16 @@ def embedded_command(base: Path, name: str, port_file: Path) -> list[str]:
     return [*command, "--served-model-name", name, "--port-file", str(port_file)]
 
 
+def reward_command(adapter_path: str | None) -> Command:
+    """Serves a reward model: whole weights, or an adapter with its head on the base."""
+
+    def command(base: Path, name: str, port_file: Path) -> list[str]:
+        adapter = ["--adapter", str(Path(adapter_path).absolute())] if adapter_path else []
+        return [*embedded_command(base, name, port_file), "--reward", *adapter]
+
+    return command
+
+
 class ModelServer:
     """Call `look` again and again, from one thread that lives as long as the app: it starts the process.
 

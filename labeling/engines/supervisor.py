@@ -1,8 +1,9 @@
 """Brings the running model servers to what is wanted, and keeps them there.
 
 The web process says which versions should answer (`serve`) and asks for a client of one of them; one keeper thread does
-the rest: a server for each base in use, the adapters loaded and unloaded, a dead server started again and its adapters
-put back. The keeper starts every child itself, because a child dies with the thread that started it.
+the rest: a server for each base in use and one for each reward model, the adapters loaded and unloaded, a dead server
+started again and its adapters put back. The keeper starts every child itself, because a child dies with the thread that
+started it.
 
 A version that cannot be served is reported in `problems` and disturbs no other.
 """
@@ -21,7 +22,7 @@ from types import MappingProxyType, TracebackType
 
 from labeling.engines.client import EngineClient
 from labeling.engines.model_folder import check_model_folder
-from labeling.engines.model_server import BASE_NAME, Command, ModelServer, Status, embedded_command
+from labeling.engines.model_server import BASE_NAME, Command, ModelServer, Status, embedded_command, reward_command
 from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable, NotFound
 
 __all__ = ["Engines", "ModelServer", "ServedVersion", "ServerState", "check_model_folder"]
@@ -39,6 +40,18 @@ class ServedVersion:
     id: str
     base_path: str
     adapter_path: str | None
+    kind: str = "policy"
+
+    @property
+    def place(self) -> str:
+        """Versions at one place share a server: all policies of a base do; a reward model is alone."""
+        return (
+            self.base_path if self.kind == "policy" else f"{self.base_path} scored by {self.adapter_path or 'itself'}"
+        )
+
+    @property
+    def is_adapter_on_shared_base(self) -> bool:
+        return self.kind == "policy" and self.adapter_path is not None
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class Engines:
         """Version id → why it is not served, in a sentence. A server that is starting, or starting again, is none."""
         found: dict[str, str] = {}
         for version in self._wanted:
-            server = self._servers.get(version.base_path)
+            server = self._servers.get(version.place)
             if problem := server and server.problem(version):
                 found[version.id] = problem
         return MappingProxyType(found)
@@ -99,15 +112,15 @@ class Engines:
         version = next((version for version in self._wanted if version.id == version_id), None)
         if version is None:
             raise NotFound(f"Version {version_id} is not served. Switch it on at the models page.")
-        server = self._servers.get(version.base_path)
+        server = self._servers.get(version.place)
         client = server.client_of(version) if server else None
         if client is None:
             raise (server.why_not(version) if server else EngineUnavailable("The model server is being started."))
-        return client, BASE_NAME if version.adapter_path is None else version.id
+        return client, version.id if version.is_adapter_on_shared_base else BASE_NAME
 
     def state(self) -> list[ServerState]:
         """The servers, in the order of their versions."""
-        return [server.state(self._of_base(base)) for base, server in list(self._servers.items())]
+        return [server.state(self._at(place)) for place, server in list(self._servers.items())]
 
     def wait_ready(self, *version_ids: str, timeout: float = 120.0) -> None:
         """Until all these versions answer. Raises what `client` raises when one cannot, or not in time."""
@@ -133,8 +146,8 @@ class Engines:
     ) -> None:
         self.stop()
 
-    def _of_base(self, base: str) -> tuple[ServedVersion, ...]:
-        return tuple(version for version in self._wanted if version.base_path == base)
+    def _at(self, place: str) -> tuple[ServedVersion, ...]:
+        return tuple(version for version in self._wanted if version.place == place)
 
     def _keep(self) -> None:
         while not self._stopping:
@@ -149,18 +162,23 @@ class Engines:
             server.stop()
 
     def _tend(self) -> None:
-        wanted = dict.fromkeys(version.base_path for version in self._wanted)
-        for base in [base for base in self._servers if base not in wanted]:
-            self._servers[base].stop()
-            del self._servers[base]
-        for base in wanted:
-            if base not in self._servers:
-                self._servers[base] = _ServerWithAdapters(ModelServer(base, self._log_path(base), self._command))
-            self._servers[base].tend(self._of_base(base))
+        wanted = {version.place: version for version in self._wanted}
+        for place in [place for place in self._servers if place not in wanted]:
+            self._servers[place].stop()
+            del self._servers[place]
+        for place, version in wanted.items():
+            if place not in self._servers:
+                self._servers[place] = _ServerWithAdapters(self._server_for(version))
+            self._servers[place].tend(self._at(place))
 
-    def _log_path(self, base: str) -> Path:
-        told_apart = hashlib.sha256(base.encode()).hexdigest()[:6]
-        return self._log_folder / f"model_server_{re.sub(r'[^A-Za-z0-9]+', '_', Path(base).name)}_{told_apart}.log"
+    def _server_for(self, version: ServedVersion) -> ModelServer:
+        command = self._command if version.kind == "policy" else reward_command(version.adapter_path)
+        return ModelServer(version.base_path, self._log_path(version), command)
+
+    def _log_path(self, version: ServedVersion) -> Path:
+        told_apart = hashlib.sha256(version.place.encode()).hexdigest()[:6]
+        name = re.sub(r"[^A-Za-z0-9]+", "_", Path(version.base_path).name)
+        return self._log_folder / f"model_server_{name}_{told_apart}.log"
 
 
 class _ServerWithAdapters:
@@ -180,7 +198,7 @@ class _ServerWithAdapters:
             self._loaded_into, self._loaded, self._refused, self._in_doubt = client, set(), {}, True
         if client is None:
             return
-        wanted = {version.id: version.adapter_path for version in versions if version.adapter_path is not None}
+        wanted = {one.id: str(one.adapter_path) for one in versions if one.is_adapter_on_shared_base}
         self._refused = {name: reason for name, reason in self._refused.items() if name in wanted}
         try:
             self._bring(client, wanted)
@@ -195,7 +213,7 @@ class _ServerWithAdapters:
 
     def client_of(self, version: ServedVersion) -> EngineClient | None:
         client = self._server.client
-        if client is None or version.adapter_path is None:
+        if client is None or not version.is_adapter_on_shared_base:
             return client
         return client if client is self._loaded_into and version.id in self._loaded else None
 

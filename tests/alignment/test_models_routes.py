@@ -1,0 +1,149 @@
+"""A reward model on the models page: how often it is right, and what it says of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from alignment.models_routes import models_router
+from alignment.run_directory import EVALUATION
+from alignment.scoring import whole_text
+from storage import model_versions, runs
+from storage.errors import AppError, EngineUnavailable
+from storage.records import ModelVersion, Person
+from tests import makers
+from tests.alignment import tiny_model
+from tests.alignment.conftest import Lab, make_lab, question, said
+
+MEASURED = {
+    "kind": "reward_model",
+    "pairs": 26,
+    "accuracy": 1.0,
+    "interval": [0.87, 1.0],
+    "calibration": [],
+    "ece": 0.0,
+}
+
+
+class ScoresByLength:
+    """A model server that likes long texts, and keeps what it was asked."""
+
+    def score(self, model: str, inputs: Sequence[str]) -> list[float]:
+        self.asked = (model, list(inputs))
+        return [float(len(text)) for text in inputs]
+
+
+class FakeServing:
+    problems: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        self.scorer = ScoresByLength()
+
+    def ready(self, version_id: str) -> bool:
+        return True
+
+    def client(self, version_id: str) -> tuple[ScoresByLength, str]:
+        if version_id == "slow":
+            raise EngineUnavailable("Version slow is being loaded: try again in a moment.")
+        return self.scorer, "base"
+
+
+class Web:
+    def __init__(self, lab: Lab) -> None:
+        self.role, self.serving = "engineer", FakeServing()
+        app = FastAPI()
+        app.add_exception_handler(AppError, _as_json)
+        app.include_router(models_router(lab.database, self.person, self.serving, lambda a, b: None, lambda: None))
+        self.client = TestClient(app)
+
+    def person(self, request: Request) -> Person:
+        return Person("eve", self.role)  # type: ignore[arg-type]
+
+    def score(self, version: str, prompt: str, *answers: str) -> Any:
+        return self.client.post(f"/api/models/{version}/score", json={"prompt": prompt, "answers": answers})
+
+
+def _as_json(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)
+    return JSONResponse({"error": str(error)}, status_code=error.status)
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_base: Path) -> Iterator[Lab]:
+    """A reward model v1 from the run rm-01, and one that is still being loaded."""
+    lab = make_lab(tmp_path, tiny_base)
+    directory = tmp_path / "runs" / "rm-01"
+    directory.mkdir(parents=True)
+    (directory / EVALUATION).write_text(json.dumps(MEASURED))
+    snapshot = lab.freeze("preference")
+    run = makers.run("rm-01", method="reward_model", snapshot_id=snapshot.id, parent_id="v0", directory=str(directory))
+    runs.add(lab.database, run)
+    for name in ("v1", "slow"):
+        model_versions.add(lab.database, reward_version(name, tiny_base, "rm-01" if name == "v1" else None))
+    yield lab
+    lab.database.close()
+
+
+def reward_version(name: str, base: Path, run_id: str | None) -> ModelVersion:
+    given = {"parent_id": "v0", "run_id": run_id, "kind": "reward_model", "base_path": str(base)}
+    return makers.version(name, template=tiny_model.TEMPLATE, **given)
+
+
+def test_a_reward_model_is_listed_with_what_was_measured(home: Lab):
+    listed = {one["id"]: one for one in Web(home).client.get("/api/models").json()["versions"]}
+    assert listed["v1"]["kind"] == "reward_model" and listed["v1"]["evaluation"] == MEASURED
+    assert listed["v1"]["sentence"] == "A model server scores as this version."
+    assert listed["slow"]["evaluation"] is None and listed["v0"]["evaluation"] is None
+
+
+def test_answers_are_scored_in_the_order_given_as_texts_that_end_with_their_end(home: Lab):
+    web = Web(home)
+    answer = web.score("v1", "what is it", "five", "five mg")
+    assert answer.status_code == 200
+    name, texts = web.serving.scorer.asked
+    assert name == "base" and answer.json() == {"scores": [float(len(text)) for text in texts]}
+    assert texts[1].endswith("<|im_start|>assistant\nfive mg<|im_end|>") and "what is it" in texts[1]
+
+
+def test_the_text_that_is_scored_is_the_one_trained_on(home: Lab, tiny_base: Path):
+    from transformers import AutoTokenizer
+
+    from alignment.methods.reward_training import answer_ids
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_base)
+    version = model_versions.get(home.database, "v1")
+    text = whole_text(version, question(1)[0]["content"], "take five")
+    trained = answer_ids([*question(1), *said("assistant", "take five")], tokenizer)
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == trained
+
+
+@pytest.mark.parametrize(
+    ("version", "prompt", "answers", "says"),
+    [
+        ("v0", "what", ["five"], "v0 answers prompts and gives no scores"),
+        ("v1", " ", ["five"], "Write the prompt"),
+        ("v1", "what", ["five", " "], "An answer is empty"),
+        ("slow", "what", ["five"], "is being loaded"),
+        ("v7", "what", ["five"], "There is no model version v7"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(home: Lab, version: str, prompt: str, answers: list[str], says: str):
+    answer = Web(home).score(version, prompt, *answers)
+    assert answer.status_code >= 400 and says in answer.json()["error"]
+
+
+def test_more_than_four_answers_are_too_many(home: Lab):
+    assert Web(home).score("v1", "what", *"abcde").status_code == 422
+
+
+def test_scoring_is_for_engineers(home: Lab):
+    web = Web(home)
+    web.role = "labeler"
+    assert web.score("v1", "what", "five").status_code == 403
