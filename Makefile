@@ -16,6 +16,8 @@ run: .venv/app
 
 test: .venv/dev
 	@$(BIN)/python -m tests.chromium
+	@$(MAKE) --no-print-directory .venv-ray/ray || \
+	    echo "Ray could not be installed, so the tests of the cluster launcher are skipped."
 	$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/dev
@@ -30,9 +32,11 @@ bench: .venv/dev
 starter-model: .venv/app
 	$(BIN)/python -m assets.starter_model.train
 
-# Remakes the two locks from pyproject.toml.
+# Remakes the locks: the app's and the tests' from pyproject.toml, and that of the cluster the tests start.
 lock: .venv/dev
 	$(PIP) pip-tools
+	echo "ray[default]==2.60.0" | $(BIN)/pip-compile -q --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --no-header --strip-extras --annotation-style=line --output-file=requirements-ray.lock -
 	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras \
 	    --annotation-style=line --output-file=requirements.lock pyproject.toml
 	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras \
@@ -53,5 +57,12 @@ lock: .venv/dev
 	$(PIP) -r requirements-dev.lock
 	@touch $@
 
+# An environment of its own (380 MB): the app talks to a Ray cluster over HTTP and needs nothing of it.
+.venv-ray/ray: requirements-ray.lock | .venv/app
+	@echo "Setting up .venv-ray (once; about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv-ray
+	.venv-ray/bin/python -m pip install --disable-pip-version-check --progress-bar off -r requirements-ray.lock
+	@touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-ray .mypy_cache .ruff_cache .pytest_cache

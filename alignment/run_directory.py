@@ -3,15 +3,18 @@
     runs/<run id>/
       run.json           method, settings, parent, snapshot, package versions       by the app, before the run starts
       snapshot.parquet   the rows to learn from                                     by the app
+      accelerate.yaml    how its processes share the work, where there are several  by the launcher
+      submission.json    where on a cluster it lies in line                         by the launcher
       log.txt            everything the run printed                                 created by the launcher
       stop               its existence asks the run to stop at its next step        by the launcher
       lock               held (flock) by the run while it lives; holds its pid      by the run, and so are the rest
       metrics.jsonl      one line per logged step
       samples.jsonl      fixed held-out prompts answered as training goes
       evaluation.json    what was measured on held-out rows, where a curve does not say it
-      checkpoints/       to resume from
+      checkpoints/       to resume from: checkpoint-<step>/, whole where it holds a file `complete`
       model/             the result
       outcome.json       written last: succeeded, failed or stopped
+      attempts/          log and outcome of each time it was started before it was resumed, numbered from 1
 
 The directory is the truth about a run, because it outlives the browser tab, the app and the run itself. So `state_of`
 needs nothing but the directory: whoever asks, now or after a restart, gets the same answer.
@@ -38,11 +41,14 @@ RUN, SNAPSHOT, LOG, LOCK, OUTCOME = "run.json", "snapshot.parquet", "log.txt", "
 STOP = "stop"
 METRICS, SAMPLES, CHECKPOINTS, MODEL = "metrics.jsonl", "samples.jsonl", "checkpoints", "model"
 EVALUATION = "evaluation.json"
+ACCELERATE, SUBMISSION, ATTEMPTS = "accelerate.yaml", "submission.json", "attempts"
+COMPLETE = "complete"  # in a checkpoint, written last
 
 STARTING_SECONDS = 60.0  # a launched process that has not taken its lock by then never will
 KILLED = (
     "The run was ended from outside before it could say why (the machine restarted, ran out of memory, or someone "
-    "ended the process), or its disk was full. Its last words are in the log. Start it again; nothing of it is served."
+    "ended the process), or its disk was full. Its last words are in the log; nothing of it is served. Resume it: it "
+    "goes on from its last checkpoint, or starts over where it has none."
 )
 
 
@@ -84,6 +90,50 @@ def _before_the_lock(directory: Path, now: float) -> DirectoryState:
     except FileNotFoundError:
         return "prepared"
     return "starting" if now - launched < STARTING_SECONDS else "killed"
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """The checkpoint to go on from: the one of the highest step that is whole on disk."""
+    whole = [folder for folder in (directory / CHECKPOINTS).glob("checkpoint-*") if (folder / COMPLETE).exists()]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written, which its name says; -1 for a name that says none."""
+    step = checkpoint.name.removeprefix("checkpoint-")
+    return int(step) if step.isdigit() else -1
+
+
+def attempt(directory: Path) -> int:
+    """Which attempt at this run is the present one: 1, and one more for each time it was reopened."""
+    numbers = [path.stem.rpartition("-")[2] for path in (directory / ATTEMPTS).glob("*-*")]
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
+
+
+def reopen(directory: Path) -> None:
+    """Make a run that has ended `prepared` again, with its checkpoints, curves and samples where they are.
+
+    Raises Locked while it trains. The lock goes last: until then a crash leaves a run that is still seen as ended.
+    """
+    with lock(directory, patience=1.0):
+        number = attempt(directory)
+        (directory / ATTEMPTS).mkdir(exist_ok=True)
+        (directory / ATTEMPTS / f"ended-{number}").touch()  # counts the attempt, also one that left nothing
+        for name in (LOG, SUBMISSION, OUTCOME):
+            _keep(directory / name, directory / ATTEMPTS, number)
+        (directory / STOP).unlink(missing_ok=True)
+        (directory / LOCK).unlink(missing_ok=True)
+
+
+def end_before_it_begins(directory: Path, sentence: str) -> None:
+    """A run in line is stopped by its outcome: whoever starts it later sees that it is over. Raises Locked."""
+    with lock(directory, patience=0.5):
+        write_outcome(directory, Outcome("stopped", sentence, steps=0, seconds=0.0))
+
+
+def _keep(path: Path, folder: Path, number: int) -> None:
+    if path.exists():
+        path.rename(folder / f"{path.stem}-{number}{path.suffix}")
 
 
 @contextmanager
@@ -137,6 +187,15 @@ def read_run(directory: Path) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise RunFailed(f"{directory / RUN} cannot be read ({error}). Start a new run.") from error
     return described
+
+
+def read_submission(directory: Path) -> dict[str, Any] | None:
+    """What the launcher of a cluster keeps beside a run it handed over: its address, the job, and a sentence."""
+    try:
+        said: dict[str, Any] = json.loads((directory / SUBMISSION).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return said
 
 
 def write_outcome(directory: Path, outcome: Outcome) -> None:

@@ -1,49 +1,65 @@
-"""Runs wait in line, one trains at a time, and each that succeeds leaves a model version.
+"""Runs wait in line, one trains at a time on each device, and each that succeeds leaves a model version.
 
 `start_run` prepares a directory and puts the run in line; `follow`, called again and again by one thread of the app,
 does the rest. Each of its steps looks at the directories first and only then at what the database believes, and can be
 done twice: so a crash between any two steps, of the app or of a run, is put right by the next pass.
+
+A run on a cluster is handed over at once: its line is the cluster's.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
-import shutil
 import threading
-from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from alignment import run_directory
-from alignment.launchers.base import Launcher
-from alignment.launchers.local import LocalLauncher
+from alignment import devices, run_directory
+from alignment.launchers import Launch, Launcher, launcher_for
+from alignment.launchers.launch import refuse_launch
 from alignment.methods import method_named
 from alignment.methods.base import Method, TunedMethod
 from alignment.progress import message_of
 from alignment.run_directory import DirectoryState, Outcome
-from storage import model_versions, prompts, runs, snapshots
+from alignment.run_preparation import (
+    described,
+    prepare,
+    refuse,
+    reward_for,
+    validated,
+    validated_launch,
+    with_adapter_of,
+)
+from labeling.engines.model_folder import served_context
+from storage import model_versions, runs, snapshots
 from storage.database import Database
-from storage.errors import AppError, BadInput, DiskFull
-from storage.records import ModelVersion, Run, Snapshot, new_id, now
+from storage.errors import AppError, BadInput
+from storage.records import RUN_ENDED, ModelVersion, Run, now
+from storage.settings import read_home
 
-SAMPLE_PROMPTS = 3
-THREADS = 1  # a run leaves the other cores to the label page and the model server
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-BOUNDS = {  # of pydantic: how we say it, and where it keeps the bound
-    "greater_than": ("greater than", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("at most", "le"),
-}
+__all__ = [
+    "follow",
+    "line_before",
+    "refuse",
+    "resume_run",
+    "run_again",
+    "start_run",
+    "stop_run",
+    "validated",
+    "why_not_resumable",
+    "with_adapter_of",
+]
+
 STOPPED_IN_LINE = "Stopped by request before it started."
+WAITING = "Waiting for its turn."
 
 log = logging.getLogger(__name__)
-_starting = threading.Lock()  # two people starting at once must not be given the same id
+_changing = threading.Lock()  # two people starting or resuming at once must not be given the same id or attempt
+
+
+# ---- what a person asks for -----------------------------------------------------------------------------------------
 
 
 def start_run(
@@ -54,196 +70,155 @@ def start_run(
     parent_id: str,
     started_by: str,
     home: Path,
+    launch: Mapping[str, Any] | None = None,
 ) -> Run:
     """Put a run in line. Raises BadInput, NotFound, NotEnoughFeedback or DiskFull before anything is stored."""
-    method = validated(method_name, settings)
-    snapshot = snapshots.get(database, snapshot_id)
-    parent = model_versions.get(database, parent_id)
+    asked = Run("", method_name, settings, snapshot_id, parent_id, "", "waiting", started_by=started_by)
+    return _put_in_line(database, replace(asked, launch=launch or {}), home, {})
+
+
+def run_again(database: Database, run_id: str, started_by: str, home: Path) -> Run:
+    """The same once more, from the same seed: on the same machine its adapter is equal bit for bit."""
+    first = runs.get(database, run_id)
+    again = replace(first, state="waiting", message="", version_id=None, ended_at=None, created_at=now())
+    again = replace(again, started_by=started_by, repeats=first.id, launch=Launch.of(first.launch).model_dump())
+    return _put_in_line(database, again, home, {"repeats": first.id, **_same_prompts(first)})
+
+
+def _put_in_line(database: Database, asked: Run, home: Path, more: Mapping[str, Any]) -> Run:
+    """Look up and refuse first; then the directory, and the row in the database last."""
+    method = validated(asked.method, asked.settings)
+    snapshot = snapshots.get(database, asked.snapshot_id)
+    parent = model_versions.get(database, asked.parent_id)
     refuse(method, snapshot, parent)
+    reward = reward_for(database, method, parent)
     method = with_adapter_of(parent, method)
-    with _starting:
+    launch = _settled(database, method, asked.launch, home)
+    with _changing:
         run_id = runs.next_id(database, method.name)
         directory = (home / "runs" / run_id).resolve()
-        _prepare(directory, _described(database, run_id, method, snapshot, parent), snapshot)
-        run = Run(
-            id=run_id,
-            method=method.name,
-            settings=method.model_dump(),
-            snapshot_id=snapshot.id,
-            parent_id=parent.id,
-            directory=str(directory),
-            state="waiting",
-            started_by=started_by,
+        prepare(directory, {**described(database, run_id, method, snapshot, parent, reward, launch), **more}, snapshot)
+        run = replace(
+            asked, id=run_id, settings=method.model_dump(), launch=launch, directory=str(directory), created_at=now()
         )
         runs.add(database, run)
     return run
 
 
+def _same_prompts(first: Run) -> dict[str, Any]:
+    """So that the answers can be laid side by side, also where there are more held-out prompts now."""
+    try:
+        return {"sample_prompts": run_directory.read_run(Path(first.directory))["sample_prompts"]}
+    except (AppError, KeyError):  # its directory is gone; what it was made of is in the database
+        return {}
+
+
+def resume_run(database: Database, run_id: str) -> Run:
+    """Put a run that was stopped, killed or failed in line again, to go on from its newest whole checkpoint.
+
+    Raises NotFound, BadInput where there is nothing to resume, and Locked where it trains after all.
+    """
+    with _changing:
+        run = runs.get(database, run_id)
+        if why := why_not_resumable(run):
+            raise BadInput(why)
+        run_directory.reopen(Path(run.directory))
+        return runs.set_state(database, run.id, "waiting", message=WAITING)
+
+
+def why_not_resumable(run: Run) -> str:
+    """A sentence, or nothing where the run can be resumed."""
+    if run.state == "waiting":
+        return f"{run.id} is in line already: it starts when its device is free."
+    if run.state == "training":
+        return f"{run.id} is training; there is nothing to resume."
+    if run.state == "succeeded":
+        return f"{run.id} has reached its end: its result is {run.version_id}. Run it again, or train on from there."
+    if not (Path(run.directory) / run_directory.RUN).exists():
+        return f"The directory of {run.id} is gone, so there is nothing to go on from. Run it again."
+    return ""
+
+
 def stop_run(database: Database, run_id: str, launcher: Launcher | None = None) -> None:
-    """Ask a run to stop: at once where it waits, at its next step where it trains."""
+    """Ask a run to stop: at once where it waits, at its next step where it trains. One that ended stays as it is."""
     run = runs.get(database, run_id)
-    if run.state == "waiting" and run_directory.state_of(Path(run.directory)) == "prepared":
-        _end_in_line(database, run)
-    elif run.state in ("waiting", "training"):
-        (launcher or _LOCAL).stop(Path(run.directory))
+    if run.state in RUN_ENDED:
+        return
+    launcher = launcher or launcher_for(run)
+    if launcher.status(Path(run.directory)) == "prepared":
+        _end_in_line(database, run, launcher)
+    else:
+        launcher.stop(Path(run.directory))
+
+
+def line_before(run: Run, unfinished: Iterable[Run]) -> int:
+    """How many runs that wait come before this one on the devices it needs; 0 for the next to start."""
+    needed = set(Launch.of(run.launch).devices)
+    older = (one for one in unfinished if one.created_at < run.created_at)
+    return sum(one.state == "waiting" and bool(needed & set(Launch.of(one.launch).devices)) for one in older)
+
+
+# ---- where it trains ------------------------------------------------------------------------------------------------
+
+
+def _settled(database: Database, method: Method, launch: Mapping[str, Any], home: Path) -> dict[str, Any]:
+    """Where a run will train, with nothing left open. Raises BadInput where it could not."""
+    asked = validated_launch(launch)
+    address = read_home(home).ray_address
+    if not asked.device:
+        asked = asked.model_copy(update={"device": _shortest_line(database) if asked.where == "local" else devices.CPU})
+    refuse_launch(asked, devices.devices(), address)
+    if isinstance(method, TunedMethod):
+        method.refuse_processes(asked.processes)
+        method.refuse_what_is_missing()  # also for a cluster: it runs this very installation
+    return {**asked.model_dump(), **({"address": address} if asked.where == "ray" else {})}
+
+
+def _shortest_line(database: Database) -> str:
+    """The first GPU with the fewest runs; the processor where there is no GPU."""
+    names = [gpu.name for gpu in devices.gpus()] or [devices.CPU]
+    waiting = [name for run in runs.unfinished(database) for name in Launch.of(run.launch).devices]
+    return min(names, key=waiting.count)
+
+
+# ---- one pass over all runs -----------------------------------------------------------------------------------------
 
 
 def follow(database: Database, on_version: Callable[[ModelVersion], None], launcher: Launcher | None = None) -> None:
     """One pass over all runs that have not ended. `on_version` is told of each new version."""
-    launcher = launcher or _LOCAL
-    line = []
-    busy = False
+    line: list[Run] = []
+    busy: set[str] = set()
     for run in runs.unfinished(database):
         try:
-            state = launcher.status(Path(run.directory))
+            state = (launcher or launcher_for(run)).status(Path(run.directory))
             if state == "prepared":
                 line.append(run)
             elif state in ("starting", "training"):
-                busy = True
+                busy.update(Launch.of(run.launch).devices)
                 _note_training(database, run)
             else:
                 _finish(database, run, state, on_version)
         except Exception:  # one run that cannot be followed holds up no other
             log.exception("following the run %s failed", run.id)
-    if line and not busy:
-        _launch(database, line[0], launcher)
+    for run in _next_in(line, busy):
+        _launch(database, run, launcher or launcher_for(run))
 
 
-# ---- before a run ---------------------------------------------------------------------------------------------------
-
-
-def validated(method_name: str, settings: Mapping[str, Any]) -> Method:
-    """The method with these settings. Raises NotFound or BadInput, which names the field and what is wrong with it."""
-    chosen = method_named(method_name)
-    try:
-        return chosen.model_validate(dict(settings))
-    except ValidationError as error:
-        raise BadInput(" ".join(_explained(chosen, problem) for problem in error.errors())) from error
-
-
-def refuse(method: Method, snapshot: Snapshot, parent: ModelVersion) -> None:
-    """Raises where this run would be wasted."""
-    if snapshot.dataset_type != method.reads:
-        raise BadInput(
-            f"{method.title} learns from {method.reads} rows, and the snapshot {snapshot.name!r} holds "
-            f"{snapshot.dataset_type} rows. Choose another snapshot, or a method that reads this one."
-        )
-    if parent.kind != "policy":
-        raise BadInput(f"{parent.id} is a {parent.kind}, which gives scores and not answers. Choose another parent.")
-    method.refuse_too_little(snapshot.rows, snapshot.counts)
-
-
-def with_adapter_of(parent: ModelVersion, method: Method) -> Method:
-    """The settings that a run from this parent really has: it goes on training the adapter that its parent has.
-
-    Raises BadInput where another rank or strength was asked for.
-    """
-    if parent.adapter_path is None or not isinstance(method, TunedMethod):
-        return method
-    adapter = _adapter_settings(parent.id, Path(parent.adapter_path))
-    for name, value in adapter.items():
-        field, asked = type(method).model_fields[name], getattr(method, name)
-        if asked not in (value, field.default):
-            raise BadInput(
-                f"{field.title}: {asked} was asked for, and a run from {parent.id} goes on training its adapter, "
-                f"which has {value}. Leave it at {field.default}, or start from a base model."
-            )
-    return method.model_copy(update=adapter)
-
-
-def _adapter_settings(version_id: str, folder: Path) -> dict[str, int]:
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-        return {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"The adapter of {version_id} cannot be read ({error}). Choose another parent.") from error
-
-
-def _explained(method: type[Method], problem: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    field = method.model_fields.get(name)
-    return f"{field.title or name if field else name}: {_in_words(problem)}."
-
-
-def _in_words(problem: Mapping[str, Any]) -> str:
-    """What pydantic found, for the person who filled the form; its own words where we have none."""
-    kind, given = problem["type"], problem["input"]
-    if kind == "extra_forbidden":
-        return "there is no such setting"
-    if given is None or given == "":
-        return "is empty"
-    if kind in BOUNDS:
-        words, bound = BOUNDS[kind]
-        return f"must be {words} {problem['ctx'][bound]:g}, and is {given}"
-    if kind.startswith("int_"):
-        return f"must be a whole number, and is {given}"
-    if kind.startswith("float_") or kind == "finite_number":
-        return f"must be a number, and is {given}"
-    return f"{problem['msg']}, and is {given}"
-
-
-def _described(
-    database: Database, run_id: str, method: Method, snapshot: Snapshot, parent: ModelVersion
-) -> dict[str, Any]:
-    return {
-        "id": run_id,
-        "method": method.name,
-        "settings": method.model_dump(),
-        "parent": {
-            "id": parent.id,
-            "base_path": _absolute(parent.base_path),
-            "adapter_path": _absolute(parent.adapter_path) if parent.adapter_path else None,
-            "template": parent.template,
-        },
-        "snapshot": {
-            "id": snapshot.id,
-            "fingerprint": snapshot.fingerprint,
-            "rows": snapshot.rows,
-            "dataset_type": snapshot.dataset_type,
-        },
-        "sample_prompts": [
-            [message.as_dict() for message in prompt.messages] for prompt in prompts.held_out(database, SAMPLE_PROMPTS)
-        ],
-        "created_at": now().isoformat(),
-        "packages": _package_versions(),
-        "threads": THREADS,
-    }
-
-
-def _prepare(directory: Path, described: Mapping[str, Any], snapshot: Snapshot) -> None:
-    """The whole directory or none of it: it is filled under another name first."""
-    part = directory.with_name(f".{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        shutil.copyfile(snapshot.path, part / run_directory.SNAPSHOT)
-        run_directory.write_json(part / run_directory.RUN, described)
-        _set_aside(directory)
-        part.rename(directory)
-    except FileNotFoundError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise BadInput(
-            f"The file of the snapshot {snapshot.name!r} is gone ({snapshot.path}). Freeze a new one."
-        ) from error
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            raise DiskFull("The disk is full, so the run was not started. Free some space and try again.") from error
-        raise
-
-
-def _set_aside(directory: Path) -> None:
-    """A directory that the database knows nothing of: its app died before it stored the run, or the database is new."""
-    if directory.exists():
-        directory.rename(directory.with_name(f".{directory.name}.{new_id()}"))
-
-
-# ---- while it trains, and after -------------------------------------------------------------------------------------
+def _next_in(line: Sequence[Run], busy: set[str]) -> list[Run]:
+    """Who may start now. One that needs two GPUs is not passed by those that need one: it keeps its place on both."""
+    chosen = []
+    for run in line:
+        needed = set(Launch.of(run.launch).devices)
+        if not needed & busy:
+            chosen.append(run)
+        busy = busy | needed
+    return chosen
 
 
 def _launch(database: Database, run: Run, launcher: Launcher) -> None:
     try:
         launcher.submit(Path(run.directory))
+        started = launcher.status(Path(run.directory)) != "prepared"
     except AppError as error:
         runs.set_state(database, run.id, "failed", message=str(error), ended_at=now())
     except Exception as error:
@@ -251,7 +226,8 @@ def _launch(database: Database, run: Run, launcher: Launcher) -> None:
         sentence = f"The run could not be started: {error}. The whole story is in the log of the app."
         runs.set_state(database, run.id, "failed", message=sentence, ended_at=now())
     else:
-        _note_training(database, run)
+        if started:
+            _note_training(database, run)
 
 
 def _note_training(database: Database, run: Run) -> None:
@@ -259,18 +235,24 @@ def _note_training(database: Database, run: Run) -> None:
         runs.set_state(database, run.id, "training", message="Training.")
 
 
-def _end_in_line(database: Database, run: Run) -> None:
+def _end_in_line(database: Database, run: Run, launcher: Launcher) -> None:
     """Through outcome.json, so that a pass that is about to launch it sees that it is over."""
-    directory = Path(run.directory)
-    run_directory.write_outcome(directory, Outcome("stopped", STOPPED_IN_LINE, steps=0, seconds=0.0))
-    runs.set_state(database, run.id, "stopped", message=STOPPED_IN_LINE, ended_at=now())
+    try:
+        run_directory.end_before_it_begins(Path(run.directory), STOPPED_IN_LINE)
+    except run_directory.Locked:  # a pass launched it in this very moment
+        launcher.stop(Path(run.directory))
+    else:
+        runs.set_state(database, run.id, "stopped", message=STOPPED_IN_LINE, ended_at=now())
+
+
+# ---- how it ended ---------------------------------------------------------------------------------------------------
 
 
 def _finish(database: Database, run: Run, state: DirectoryState, on_version: Callable[[ModelVersion], None]) -> None:
     """Store how a run ended. The version is added first: one run makes one version, however often this is done."""
     outcome = run_directory.read_outcome(Path(run.directory))
     if outcome is None:
-        runs.set_state(database, run.id, "killed", message=message_of(state, None), ended_at=now())
+        runs.set_state(database, run.id, "killed", message=_last_words(run, state), ended_at=now())
     elif outcome.state == "succeeded":
         made = model_versions.add(database, _version(database, run, outcome))
         message = f"{outcome.message} It is version {made.id}."
@@ -280,39 +262,33 @@ def _finish(database: Database, run: Run, state: DirectoryState, on_version: Cal
         runs.set_state(database, run.id, outcome.state, message=outcome.message, ended_at=now())
 
 
+def _last_words(run: Run, state: DirectoryState) -> str:
+    """Of a run that left no outcome: what the cluster said where it never began, else what the directory tells."""
+    directory = Path(run.directory)
+    said = run_directory.read_submission(directory)
+    began = run_directory.read_pid(directory) is not None
+    return str(said["sentence"]) if said and not began else message_of(state, None)
+
+
 def _version(database: Database, run: Run, outcome: Outcome) -> ModelVersion:
+    """An adapter on the base of its parent, or whole weights, which are a base of their own."""
     parent = model_versions.get(database, run.parent_id)
+    model = Path(run.directory) / run_directory.MODEL
+    whole = (model / "config.json").exists() and not (model / "adapter_config.json").exists()
     return ModelVersion(
         id=model_versions.next_id(database),
-        base_path=parent.base_path,
-        adapter_path=str(Path(run.directory) / run_directory.MODEL),
+        base_path=str(model) if whole else parent.base_path,
+        adapter_path=None if whole else str(model),
         parent_id=parent.id,
         run_id=run.id,
         template=_trained_template(run),
         fingerprint=outcome.fingerprint,
-        context_length=parent.context_length,
+        context_length=served_context(model) if whole else parent.context_length,
+        kind=method_named(run.method).makes,
     )
 
 
 def _trained_template(run: Run) -> str:
     """What the run trained with, which is what must be served."""
-    template: str = json.loads((Path(run.directory) / run_directory.RUN).read_text())["parent"]["template"]
+    template: str = run_directory.read_run(Path(run.directory))["parent"]["template"]
     return template
-
-
-def _absolute(path: str) -> str:
-    """As it is for a name on the hub, absolute for a folder: a run works from another directory."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def _package_versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-_LOCAL = LocalLauncher()

@@ -29,7 +29,8 @@ def list_all(database: Database) -> list[Run]:
 
 def unfinished(database: Database) -> list[Run]:
     """Waiting or training, oldest first."""
-    return [run for run in reversed(list_all(database)) if run.state not in RUN_ENDED]
+    statement = "SELECT * FROM runs WHERE NOT list_contains($ended, state) ORDER BY created_at, id"
+    return [_from_row(row) for row in database.read(statement, ended=list(RUN_ENDED))]
 
 
 def next_id(database: Database, method: str) -> str:

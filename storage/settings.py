@@ -2,6 +2,7 @@
 
     port = 7860
     default_role = "engineer"     # of a name that is not listed: on a laptop one person does everything
+    ray_address = "http://127.0.0.1:8265"     # of the dashboard of a Ray cluster that runs may be sent to
 
     [roles]
     ines = "lead"
@@ -13,6 +14,7 @@ Home is the folder `plumbline-home` here, or PLUMBLINE_HOME. The port can also b
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from storage.errors import BadInput
 from storage.records import ROLES, Role
 
 PORT = 7860
-_KNOWN = {"port", "default_role", "roles"}
+_KNOWN = {"port", "default_role", "roles", "ray_address"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Settings:
     port: int = PORT
     default_role: Role = "engineer"
     roles: Mapping[str, Role] = field(default_factory=dict)
+    ray_address: str = ""
 
     @property
     def database(self) -> Path:
@@ -59,6 +62,11 @@ class Settings:
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this machine. Raises BadInput with the file and the field."""
     home = Path(environment.get("PLUMBLINE_HOME", "plumbline-home")).expanduser().resolve()
+    return read_home(home, environment)
+
+
+def read_home(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this home. Raises BadInput with the file and the field."""
     file = home / "settings.toml"
     given = _parsed(file)
     if unknown := sorted(set(given) - _KNOWN):
@@ -68,7 +76,8 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     if not isinstance(roles, dict):
         raise BadInput(f'{file}: roles is a table of names, [roles] and below it ines = "lead", not {roles!r}.')
     roles = {name: _role(role, file) for name, role in roles.items()}
-    return Settings(home=home, port=port, default_role=_role(given.get("default_role", "engineer"), file), roles=roles)
+    role = _role(given.get("default_role", "engineer"), file)
+    return Settings(home, port, role, roles, _address(given.get("ray_address", ""), file))
 
 
 def _parsed(file: Path) -> dict[str, Any]:
@@ -84,6 +93,14 @@ def _port(value: object, file: Path) -> int:
     if not str(value).isdigit() or not 0 <= int(str(value)) <= 65535:
         raise BadInput(f"The port {value!r} (PLUMBLINE_PORT or {file}) is not a number from 0 to 65535.")
     return int(str(value))
+
+
+def _address(value: object, file: Path) -> str:
+    if not isinstance(value, str) or (value and not re.fullmatch(r"https?://[^\s/]+/?", value)):
+        raise BadInput(
+            f'{file}: ray_address is the address of a Ray dashboard, "http://127.0.0.1:8265", not {value!r}.'
+        )
+    return value.rstrip("/")
 
 
 def _role(value: object, file: Path) -> Role:

@@ -12,7 +12,10 @@ class Launcher(Protocol):
     """A run is named by its directory; nothing else is kept, so any app that sees the directory can follow it."""
 
     def submit(self, directory: Path) -> None:
-        """Start the run. Raises AppError where it cannot be started."""
+        """Start the run, or put it in the line of a cluster. Doing it twice starts it once.
+
+        Raises AppError where it cannot be started.
+        """
 
     def status(self, directory: Path) -> DirectoryState:
         """Where the run is, also for a run that another app started."""

@@ -1,15 +1,16 @@
-"""Runs on this machine, each a process in a session of its own, so that it outlives the app."""
+"""Runs on this machine, each a process (or several) in a session of its own, so that it outlives the app."""
 
 from __future__ import annotations
 
 import errno
 import os
 import subprocess
-import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
-from alignment import run_directory
+from alignment import devices, run_directory
+from alignment.launchers.launch import Launch, command, refuse_launch
 from alignment.run_directory import DirectoryState
 from storage.errors import DiskFull
 
@@ -17,18 +18,22 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class LocalLauncher:
-    """Knows about a run what its directory says; of its own children also when one died before it took its lock."""
+    """Knows about a run what its directory says; of its own children also whether they live before they lock it."""
 
     def __init__(self) -> None:
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
     def submit(self, directory: Path) -> None:
+        launch = Launch.of(run_directory.read_run(directory).get("launch", {}))
+        if launch.device:  # older runs name none
+            refuse_launch(launch, devices.devices(), "")  # again: it may be another machine than it was put in line on
+        seen = devices.visible(launch.devices) if launch.device else {}
         try:
             with (directory / run_directory.LOG).open("ab") as log:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "alignment.train", str(directory.resolve())],
+                    command(launch, directory.resolve()),
                     cwd=REPOSITORY,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    env={**os.environ, **seen, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -39,12 +44,14 @@ class LocalLauncher:
                 raise DiskFull("The disk is full, so the run was not started. Free some space.") from error
             raise
         self._children[directory] = child
+        threading.Thread(target=child.wait, daemon=True).start()  # or it stays a zombie when nobody asks any more
 
     def status(self, directory: Path) -> DirectoryState:
         child = self._children.get(directory)
-        gone = child is not None and child.poll() is not None
         state = run_directory.state_of(directory)
-        return "killed" if gone and state == "starting" else state
+        if child is None or state not in ("starting", "killed") or run_directory.read_pid(directory) is not None:
+            return state
+        return "starting" if child.poll() is None else "killed"
 
     def logs(self, directory: Path) -> str:
         try:

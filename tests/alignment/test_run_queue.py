@@ -263,7 +263,7 @@ def test_stopping_a_run_that_is_still_starting_leaves_word_for_it(tmp_path: Path
 # ---- a parent with an adapter
 
 
-def adapted(lab: Lab, **config: int) -> str:
+def adapted(lab: Lab, **config: Any) -> str:
     """A version whose adapter has this config; its id."""
     folder = lab.home / "adapter"
     folder.mkdir()
@@ -294,6 +294,261 @@ def test_a_parent_whose_adapter_is_gone_is_refused(lab: Lab):
     model_versions.add(lab.database, makers.version("v1", parent_id="v0", adapter_path=str(lab.home / "gone")))
     with pytest.raises(BadInput, match="The adapter of v1 cannot be read"):
         lab.start("dpo", lab.freeze("preference"), parent="v1")
+
+
+def test_full_weights_inherit_nothing_because_the_adapter_is_merged_into_them(lab: Lab):
+    settings = lab.start(
+        "dpo", lab.freeze("preference"), parent=adapted(lab, r=8, lora_alpha=12), tuning="full"
+    ).settings
+    assert (settings["lora_rank"], settings["lora_alpha"]) == (16, 32)
+
+
+def test_a_run_from_an_adapter_of_the_upper_layers_goes_on_training_those(lab: Lab):
+    parent = adapted(lab, r=8, lora_alpha=12, target_modules=["q_proj", "v_proj"], layers_to_transform=[1])
+    settings = lab.start("dpo", lab.freeze("preference"), parent=parent).settings
+    assert (settings["target_modules"], settings["layers"]) == ("attention", "upper half")
+
+
+def test_matrices_that_the_parents_adapter_does_not_have_are_refused(lab: Lab):
+    parent = adapted(lab, r=8, lora_alpha=12, target_modules=["q_proj", "up_proj"])
+    with pytest.raises(BadInput, match=r"Adapted matrices: attention was asked for, .* which has all-linear"):
+        lab.start("dpo", lab.freeze("preference"), parent=parent, target_modules="attention")
+
+
+def test_a_run_that_trained_whole_weights_makes_a_base_of_its_own(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"), tuning="full")
+    one_pass(lab, launcher)
+    model = Path(run.directory) / run_directory.MODEL
+    model.mkdir()
+    (model / "config.json").write_text('{"max_position_embeddings": 96}')
+    end(run)
+    made = one_pass(lab, launcher)[0]
+    assert (made.base_path, made.adapter_path, made.context_length, made.kind) == (str(model), None, 96, "policy")
+
+
+# ---- the reward model of a run
+
+
+def with_rewards(lab: Lab) -> None:
+    """v0 ─ v1, a reward model of the same base; other ─ v2, a reward model of another."""
+    v0 = model_versions.get(lab.database, "v0")
+    own, other = {"base_path": v0.base_path, "template": v0.template}, {"base_path": "/elsewhere"}
+    for version in (
+        makers.version("v1", parent_id="v0", adapter_path="a", kind="reward_model", **own),
+        makers.version("other", **other),
+        makers.version("v2", parent_id="other", adapter_path="b", kind="reward_model", **other),
+    ):
+        model_versions.add(lab.database, version)
+
+
+def test_a_run_that_asks_a_reward_model_says_in_its_directory_which(training_lab: Lab):
+    with_rewards(training_lab)
+    run = training_lab.start("rloo", training_lab.freeze("prompt_only"), reward_model="v1")
+    reward = run_directory.read_run(Path(run.directory))["reward"]
+    assert (reward["id"], reward["adapter_path"]) == ("v1", "a")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ("", "none is chosen. Choose v1."),
+        ("v0", "v0 is a policy, which gives answers and not scores. Choose v1."),
+        ("v2", "v2 was not made from the same base model as v0, so it reads text as other tokens. Choose v1."),
+        ("v9", "There is no model version v9"),
+    ],
+)
+def test_a_reward_model_that_does_not_fit_is_refused_with_one_that_does(lab: Lab, chosen: str, sentence: str):
+    with_rewards(lab)
+    with pytest.raises(BadInput) as refused:
+        lab.start("rloo", lab.freeze("prompt_only"), reward_model=chosen)
+    assert sentence in str(refused.value) and runs.list_all(lab.database) == []
+
+
+def test_where_there_is_no_reward_model_the_way_out_is_to_train_one(lab: Lab):
+    with pytest.raises(BadInput, match="Train one first: a run of the method Reward model from v0"):
+        lab.start("rloo", lab.freeze("prompt_only"))
+
+
+def test_a_reward_model_is_no_parent(lab: Lab):
+    with_rewards(lab)
+    with pytest.raises(BadInput, match="v1 is a reward_model, which gives scores and not answers"):
+        lab.start("dpo", lab.freeze("preference"), parent="v1")
+
+
+# ---- stopped, killed, resumed, done again
+
+
+def stopped_at_step_five(lab: Lab, launcher: PaperLauncher) -> Run:
+    """A run with a whole checkpoint of step 5 and half of one of step 10."""
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    directory = Path(run.directory)
+    for step, files in ((5, ["adapter", "complete"]), (10, ["adapter"])):
+        folder = directory / run_directory.CHECKPOINTS / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name in files:
+            (folder / name).touch()
+    for name in (run_directory.STOP, run_directory.METRICS):
+        (directory / name).write_text("{}\n")
+    (directory / run_directory.LOG).write_text("the first attempt\n")
+    end(run, Outcome("stopped", "Stopped by request after 10 of 20 steps.", steps=10, seconds=1.0))
+    one_pass(lab, launcher)
+    return runs.get(lab.database, run.id)
+
+
+def test_a_resumed_run_is_in_line_again_with_its_checkpoints_and_its_curves(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    directory = Path(run.directory)
+    assert run_queue.resume_run(lab.database, run.id).state == "waiting"
+    assert run_directory.state_of(directory) == "prepared"
+    checkpoint = run_directory.newest_checkpoint(directory)
+    assert checkpoint and run_directory.step_of(checkpoint) == 5  # that of step 10 was never finished
+    assert (directory / run_directory.METRICS).exists() and not (directory / run_directory.STOP).exists()
+    assert (directory / "attempts" / "log-1.txt").read_text() == "the first attempt\n"
+    assert json.loads((directory / "attempts" / "outcome-1.json").read_text())["steps"] == 10
+    one_pass(lab, launcher)
+    assert states(lab) == {run.id: "training"} and run_directory.attempt(directory) == 2
+
+
+def test_a_killed_run_can_be_resumed(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    (Path(run.directory) / run_directory.LOCK).write_text("12345")
+    one_pass(lab, launcher)
+    run_queue.resume_run(lab.database, run.id)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [run.id, run.id] and states(lab) == {run.id: "training"}
+
+
+def test_resuming_twice_is_one_resumption(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    run_queue.resume_run(lab.database, run.id)
+    with pytest.raises(BadInput, match="dpo-01 is in line already"):
+        run_queue.resume_run(lab.database, run.id)
+
+
+def test_an_app_that_died_while_it_resumed_a_run_can_resume_it_again(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    run_directory.reopen(Path(run.directory))  # and then it died, before the database was told
+    run_queue.resume_run(lab.database, run.id)
+    assert run_directory.state_of(Path(run.directory)) == "prepared" and states(lab) == {run.id: "waiting"}
+
+
+def test_what_trains_or_has_succeeded_is_not_resumed(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    one_pass(lab, launcher)
+    with pytest.raises(BadInput, match="dpo-01 is training; there is nothing to resume"):
+        run_queue.resume_run(lab.database, run.id)
+    end(run)
+    one_pass(lab, launcher)
+    with pytest.raises(BadInput, match="has reached its end: its result is v1"):
+        run_queue.resume_run(lab.database, run.id)
+
+
+def test_a_run_whose_process_lives_after_all_is_not_reopened(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    with run_directory.lock(Path(run.directory)), pytest.raises(run_directory.Locked):
+        run_queue.resume_run(lab.database, run.id)
+    assert states(lab) == {run.id: "stopped"}
+
+
+def test_a_run_whose_directory_is_gone_says_so(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    shutil.rmtree(run.directory)
+    with pytest.raises(BadInput, match="The directory of dpo-01 is gone"):
+        run_queue.resume_run(lab.database, run.id)
+
+
+def test_a_stop_in_line_that_meets_a_launch_is_left_to_the_launcher(lab: Lab, launcher: PaperLauncher):
+    run = lab.start("dpo", lab.freeze("preference"))
+    with run_directory.lock(Path(run.directory)):  # the run has just begun, and nobody noticed yet
+        launcher.status = lambda directory: "prepared"  # type: ignore[method-assign]
+        run_queue.stop_run(lab.database, run.id, launcher)
+    assert launcher.stopped == [run.id]
+
+
+def test_stopping_what_has_ended_does_nothing(lab: Lab, launcher: PaperLauncher):
+    run = stopped_at_step_five(lab, launcher)
+    run_queue.stop_run(lab.database, run.id, launcher)
+    assert launcher.stopped == [] and states(lab) == {run.id: "stopped"}
+
+
+def test_a_run_done_again_is_made_of_the_same_and_says_which_it_repeats(lab: Lab, launcher: PaperLauncher):
+    first = lab.start("dpo", lab.freeze("preference"), beta=0.2, seed=7)
+    again = run_queue.run_again(lab.database, first.id, "tom", lab.home)
+    one, two = (run_directory.read_run(Path(run.directory)) for run in (first, again))
+    assert {name for name in one if one[name] != two[name]} == {"id", "created_at", "repeats"}
+    assert (again.id, again.repeats, again.started_by, two["repeats"]) == ("dpo-02", first.id, "tom", first.id)
+    assert runs.get(lab.database, again.id).repeats == first.id
+
+
+def test_a_run_done_again_answers_the_same_fixed_prompts(lab: Lab):
+    first = lab.start("dpo", lab.freeze("preference"))
+    told = run_directory.read_run(Path(first.directory))
+    run_directory.write_json(Path(first.directory) / run_directory.RUN, {**told, "sample_prompts": [["an old one"]]})
+    again = run_queue.run_again(lab.database, first.id, "eve", lab.home)
+    assert run_directory.read_run(Path(again.directory))["sample_prompts"] == [["an old one"]]
+
+
+# ---- devices
+
+
+def test_run_json_says_with_what_the_run_was_made(lab: Lab):
+    described = run_directory.read_run(Path(lab.start("dpo", lab.freeze("preference")).directory))
+    assert described["launch"] == {"where": "local", "device": "cpu", "processes": 1, "sharding": "none"}
+    assert described["code"]["version"] == "0.1.0" and described["hardware"]["cores"] >= 1
+    assert described["proposed"]["tuning"] == "lora" and described["repeats"] is None and described["reward"] is None
+
+
+def on(lab: Lab, device: str, processes: int = 1) -> Run:
+    """A run for a device that this machine need not have."""
+    run = lab.start("dpo", lab.freeze("preference"))
+    launch = json.dumps({"where": "local", "device": device, "processes": processes, "sharding": "none"})
+    statement = "UPDATE runs SET launch = $launch WHERE id = $id"
+    lab.database.write(lambda cursor: cursor.execute(statement, {"launch": launch, "id": run.id}))
+    return runs.get(lab.database, run.id)
+
+
+def test_runs_on_different_devices_train_side_by_side(lab: Lab, launcher: PaperLauncher):
+    first, other, second = on(lab, "cuda:0"), on(lab, "cuda:1"), on(lab, "cuda:0")
+    one_pass(lab, launcher)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id, other.id]
+    assert run_queue.line_before(second, runs.unfinished(lab.database)) == 0  # the first trains; nobody else waits
+    end(first)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id, other.id, second.id]
+
+
+def test_a_run_on_two_gpus_is_not_passed_by_those_on_one(lab: Lab, launcher: PaperLauncher):
+    first, both, small = on(lab, "cuda:0"), on(lab, "cuda:0", processes=2), on(lab, "cuda:1")
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id]  # cuda:1 is free, and kept for the run that needs both
+    assert run_queue.line_before(small, runs.unfinished(lab.database)) == 1
+    end(first)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id, both.id]
+
+
+@pytest.mark.parametrize(
+    ("launch", "sentence"),
+    [
+        ({"where": "ray"}, "No Ray cluster is known here. Name the address of its dashboard in settings.toml"),
+        ({"device": "cuda:7"}, "Device: this machine has no cuda:7; it has cpu"),
+        ({"device": "tpu"}, "Device: "),
+        ({"device": "cpu", "processes": 64}, "Processes: 64 were asked for, and this machine has"),
+        ({"device": "cpu", "sharding": "fsdp"}, "fsdp splits weights over GPUs, and this run trains on the processor"),
+        ({"surprise": 1}, "surprise: there is no such setting"),
+    ],
+)
+def test_a_launch_that_could_not_work_is_refused_before_anything_is_stored(
+    lab: Lab, launch: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("alignment.devices.gpus", lambda: ())
+    snapshot = lab.freeze("preference")
+    with pytest.raises(BadInput) as refused:
+        run_queue.start_run(lab.database, "dpo", {}, snapshot.id, "v0", "eve", lab.home, launch)
+    assert sentence in str(refused.value) and runs.list_all(lab.database) == []
 
 
 def test_a_launched_run_has_a_minute_to_take_its_lock(lab: Lab, launcher: PaperLauncher):
