@@ -56,7 +56,10 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from alignment import models_page, run_queue, runs_page
 from alignment.base_models import add_base, already_there
-from alignment.routes import models_router, runs_router
+from alignment.models_routes import models_router
+from alignment.new_run_routes import new_run_router
+from alignment.preflight_routes import preflight_router
+from alignment.routes import runs_router
 from labeling import compare_page, data_page, label_page, projects_page
 from labeling.assignment import Queue
 from labeling.compare_routes import compare_router
@@ -182,7 +185,9 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
     app.include_router(label_router(services.queue, database, person_of))
     app.include_router(compare_router(database, person_of, lambda a, b, person: _comparison(services, a, b, person)))
     app.include_router(data_page.data_router(database, person_of))
+    app.include_router(preflight_router(database, person_of, home))  # its paths begin like those of one run
     app.include_router(runs_router(database, person_of))
+    app.include_router(new_run_router(database, person_of, home))
     app.include_router(
         models_router(
             database,
@@ -268,8 +273,8 @@ def keep_in_step(services: Services) -> None:
 
 def serve_what_is_stored(services: Services) -> None:
     """Tells the model servers which versions storage marks as served, and the sampler to look again."""
-    served = [one for one in model_versions.served(services.database) if one.kind == "policy"]
-    services.engines.serve([ServedVersion(one.id, one.base_path, one.adapter_path) for one in served])
+    served = model_versions.served(services.database)
+    services.engines.serve([ServedVersion(one.id, one.base_path, one.adapter_path, one.kind) for one in served])
     services.sampler.wake()
 
 

@@ -1,8 +1,12 @@
 """Follow a run by reading its directory: how far it is, what it measured, what it answers, how it ended.
 
-Reading changes nothing and keeps nothing, so a page can be refreshed, or the app restarted, at any moment. A page asks
-for the points since the offset it was given last, so that following a long run costs what is new. A last line that is
-only half written is left for the next time.
+Reading changes nothing and keeps nothing that it would miss, so a page can be refreshed, or the app restarted, at any
+moment. A page asks for the points since the offset it was given last, so that following a long run costs what is new. A
+last line that is only half written is left for the next time.
+
+A run that is resumed cuts its curves back to its checkpoint and goes on from there, so an old offset may lie in the
+middle of something else. Whoever asks says the time of the last point it has, too; where no line of that time ends at
+the offset, it is given all points anew.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Progress:
-    """A run at one moment. `points` are the metrics since the offset that was asked for, `offset` where to go on."""
+    """A run at one moment. `points` are the metrics from `points_from` on, `offset` is where to go on.
+
+    A point is a line of training (with "loss") or one measured on held-out rows (names that begin with "eval_").
+    """
 
     state: str  # a DirectoryState, but ended runs are named by their outcome: succeeded, failed or stopped
     message: str
@@ -43,6 +51,7 @@ class Progress:
     seconds: float
     seconds_left: float | None
     points: tuple[Mapping[str, float], ...]
+    points_from: int
     offset: int
     samples: tuple[Sample, ...]
     sample_prompts: tuple[tuple[Mapping[str, str], ...], ...]
@@ -58,22 +67,26 @@ class Progress:
         return self.state not in ("prepared", "starting", "training")
 
 
-def read_progress(directory: Path, since: int = 0, now: float | None = None) -> Progress:
-    """Everything a page shows of a run. `since` is the offset of an earlier Progress, or 0."""
+def read_progress(directory: Path, since: int = 0, now: float | None = None, after: float | None = None) -> Progress:
+    """Everything a page shows of a run. `since` is the offset of an earlier Progress, or 0; `after` the time of the
+    last point that was had by then.
+    """
     now = time.time() if now is None else now
     state = run_directory.state_of(directory, now)
     outcome = run_directory.read_outcome(directory)
-    pace = [point for point in _tail_points(directory) if "step" in point]
-    points, offset = read_lines(directory / run_directory.METRICS, since)
+    pace = _of_this_attempt(directory, _tail_points(directory))
+    points_from = _still_there(directory / run_directory.METRICS, since, after)
+    points, offset = read_lines(directory / run_directory.METRICS, points_from)
     last = pace[-1] if pace else {}
     return Progress(
         state=outcome.state if outcome and state == "ended" else state,
-        message=_how_far(last) if state == "training" else message_of(state, outcome),
+        message=_how_far(last) if state == "training" else _in_line(directory, state) or message_of(state, outcome),
         step=int(last.get("step", 0)),
         steps=int(last.get("steps", 0)),
         seconds=outcome.seconds if outcome else _elapsed(directory, state, last, now),
         seconds_left=seconds_left(pace) if state == "training" else None,
         points=tuple(points),
+        points_from=points_from,
         offset=offset,
         samples=read_samples(directory),
         sample_prompts=_sample_prompts(directory),
@@ -82,18 +95,40 @@ def read_progress(directory: Path, since: int = 0, now: float | None = None) -> 
     )
 
 
+def all_points(directory: Path) -> tuple[Mapping[str, Any], ...]:
+    """Every point of a run. Read again only when the file has changed."""
+    path = directory / run_directory.METRICS
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return _read_points(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_points(path: Path, size: int, changed: int) -> tuple[Mapping[str, Any], ...]:
+    return tuple(point for point in read_lines(path)[0] if isinstance(point, dict))
+
+
 def message_of(state: DirectoryState, outcome: Outcome | None) -> str:
     """The sentence for the person at the screen."""
     if state == "ended" and outcome:
         return outcome.message
     return {
-        "prepared": "Waiting for its turn: one run trains at a time.",
+        "prepared": "Waiting for its turn: one run trains at a time on each device.",
         "starting": "Starting.",
         "training": "Training.",
         "killed": KILLED,
         "missing": "The directory of this run is gone, so nothing can be said about it.",
         "ended": "Ended.",
     }[state]
+
+
+def _in_line(directory: Path, state: DirectoryState) -> str:
+    """What a cluster says of a run that lies in its line; "" where none has it."""
+    if state not in ("prepared", "starting"):
+        return ""
+    return str((run_directory.read_submission(directory) or {}).get("sentence", ""))
 
 
 def _how_far(last: Mapping[str, float]) -> str:
@@ -115,7 +150,10 @@ def read_samples(directory: Path) -> tuple[Sample, ...]:
 
 
 def log_tail(directory: Path, lines: int = LOG_LINES) -> tuple[str, ...]:
-    text = _tail(directory / run_directory.LOG).decode(errors="replace")
+    """The end of what the run printed; of its attempt before, where the present one has not begun."""
+    path = directory / run_directory.LOG
+    earlier = sorted((directory / run_directory.ATTEMPTS).glob("log-*"), key=lambda one: one.stat().st_mtime)
+    text = _tail(earlier[-1] if earlier and not path.exists() else path).decode(errors="replace")
     return tuple(text.splitlines()[-lines:])
 
 
@@ -158,12 +196,38 @@ def _tail(path: Path) -> bytes:
         return b""
 
 
-def _elapsed(directory: Path, state: DirectoryState, last: Mapping[str, float], now: float) -> float:
+def _still_there(path: Path, since: int, after: float | None) -> int:
+    """`since` where the line that ends there is the one that was read then, 0 where the file was cut or begun anew."""
     try:
-        started = (directory / run_directory.LOCK).stat().st_mtime  # written once, when the run began
+        with path.open("rb") as file:
+            file.seek(max(0, since - LOG_BYTES))
+            before = file.read(min(since, LOG_BYTES))
+            whole = since <= os.fstat(file.fileno()).st_size and before.endswith(b"\n")
+    except FileNotFoundError:
+        return 0
+    last = _parsed(before.splitlines()[-1]) if whole else []
+    return since if last and after in (None, last[0].get("time")) else 0
+
+
+def _of_this_attempt(directory: Path, points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points by which pace and step are told. Those from before a resume would count the night in between."""
+    points = [point for point in points if "step" in point and "steps" in point]
+    started = _started(directory)
+    return [point for point in points if point.get("time", 0.0) >= started] or points[-1:]
+
+
+def _started(directory: Path) -> float:
+    """When the present attempt took its lock, which is written once; 0 where it has not."""
+    try:
+        return (directory / run_directory.LOCK).stat().st_mtime
     except FileNotFoundError:
         return 0.0
-    return max(0.0, (now if state == "training" else last.get("time", started)) - started)
+
+
+def _elapsed(directory: Path, state: DirectoryState, last: Mapping[str, float], now: float) -> float:
+    """How long it has trained, in all its attempts; what it was doing since its last line counts while it lives."""
+    since_last = now - last.get("time", _started(directory) or now) if state == "training" else 0.0
+    return float(last.get("seconds", 0.0)) + max(0.0, since_last)
 
 
 def _sample_prompts(directory: Path) -> tuple[tuple[Mapping[str, str], ...], ...]:

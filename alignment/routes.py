@@ -1,48 +1,32 @@
-"""The HTTP routes under the runs page and the models page, in plain FastAPI.
+"""The HTTP routes under the runs page, in plain FastAPI.
 
 A page that follows a run asks every second, so an answer holds only the points since the offset it was given last. All
-of it is read from the run's directory and the database at that moment: nothing is kept here, so refreshing the page or
-restarting the app changes nothing.
+of it is read from the run's directory and the database at that moment: nothing is kept here that a restart would lose,
+so refreshing the page or restarting the app changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
 
-from alignment import run_queue
-from alignment.base_models import add_base
+from alignment import run_directory, run_queue, settings_file
+from alignment.health import health
+from alignment.launchers.launch import Launch
 from alignment.methods import METHODS
-from alignment.methods.base import Method
-from alignment.progress import Progress, read_progress
+from alignment.methods.base import Method, TunedMethod
+from alignment.progress import Progress, all_points, read_progress
 from storage import judgments, model_versions, runs, snapshots
 from storage.database import Database
 from storage.errors import NotAllowed
-from storage.records import RUN_ENDED, ModelVersion, Person, Run, Snapshot
+from storage.records import RUN_ENDED, Person, Run, Snapshot
 
 PersonOf = Callable[[Request], Person]
-WinRateOf = Callable[[str, str], Mapping[str, float] | None]
-"""(version, parent) -> {"value", "low", "high", "judgments"} from blind comparisons; None where there are none."""
-
-
-class Serving(Protocol):
-    """What the model servers say of a version: labeling.engines.supervisor.Engines is one."""
-
-    @property
-    def problems(self) -> Mapping[str, str]: ...
-
-    def ready(self, version_id: str) -> bool: ...
-
-
-class BaseModelBody(BaseModel):
-    """A folder, or a Hugging Face id that is in the cache."""
-
-    place: str = Field(max_length=4_096)
-    note: str = Field("", max_length=1_000)
 
 
 def runs_router(database: Database, person_of: PersonOf) -> APIRouter:
@@ -55,9 +39,24 @@ def runs_router(database: Database, person_of: PersonOf) -> APIRouter:
         return {"runs": run_summaries(database)}
 
     @router.get("/{run_id}")
-    def one_run(request: Request, run_id: str, since: int = Query(0, ge=0)) -> dict[str, Any]:
+    def one_run(
+        request: Request, run_id: str, since: int = Query(0, ge=0), after: float | None = Query(None)
+    ) -> dict[str, Any]:
         require_engineer(person_of(request))
-        return run_detail(database, run_id, since)
+        return run_detail(database, run_id, since, after)
+
+    @router.get("/{run_id}/curves")
+    def curves(request: Request, run_id: str, against: str = Query(max_length=200)) -> dict[str, Any]:
+        require_engineer(person_of(request))
+        return laid_over(database, run_id, against)
+
+    @router.get("/{run_id}/settings.yaml")
+    def settings_yaml(request: Request, run_id: str) -> Response:
+        require_engineer(person_of(request))
+        run = runs.get(database, run_id)
+        named = {"content-disposition": f'attachment; filename="{run.id}.yaml"'}
+        text = settings_file.to_yaml(run.method, run.settings, run.launch)
+        return Response(text, media_type="application/yaml", headers=named)
 
     @router.post("/{run_id}/stop")
     def stop(request: Request, run_id: str) -> dict[str, Any]:
@@ -65,44 +64,18 @@ def runs_router(database: Database, person_of: PersonOf) -> APIRouter:
         run_queue.stop_run(database, run_id)
         return {"state": runs.get(database, run_id).state}
 
-    return router
-
-
-def models_router(
-    database: Database,
-    person_of: PersonOf,
-    serving: Serving,
-    win_rate_of: WinRateOf,
-    served_changed: Callable[[], None],
-) -> APIRouter:
-    """`served_changed` is called after a version was loaded, unloaded or added: the servers are to follow."""
-    router = APIRouter(prefix="/api/models")
-
-    @router.get("")
-    def list_versions(request: Request) -> dict[str, Any]:
+    @router.post("/{run_id}/resume")
+    def resume(request: Request, run_id: str) -> dict[str, Any]:
         require_engineer(person_of(request))
-        return {"versions": version_list(database, serving, win_rate_of)}
+        run_queue.resume_run(database, run_id)
+        return {"state": runs.get(database, run_id).state}
 
-    @router.post("")
-    def add(request: Request, body: BaseModelBody) -> dict[str, Any]:
-        require_engineer(person_of(request))
-        version = add_base(database, body.place, note=body.note.strip())
-        served_changed()
-        return {"id": version.id}
-
-    @router.post("/{version_id}/load")
-    def load(request: Request, version_id: str) -> dict[str, Any]:
-        return serve(request, version_id, True)
-
-    @router.post("/{version_id}/unload")
-    def unload(request: Request, version_id: str) -> dict[str, Any]:
-        return serve(request, version_id, False)
-
-    def serve(request: Request, version_id: str, served: bool) -> dict[str, Any]:
-        require_engineer(person_of(request))
-        version = model_versions.set_served(database, version_id, served)
-        served_changed()
-        return {"id": version.id, "served": version.served}
+    @router.post("/{run_id}/again")
+    def again(request: Request, run_id: str) -> dict[str, Any]:
+        person = person_of(request)
+        require_engineer(person)
+        home = Path(runs.get(database, run_id).directory).parents[1]
+        return {"id": run_queue.run_again(database, run_id, person.name, home).id}
 
     return router
 
@@ -129,14 +102,16 @@ def run_summaries(database: Database) -> list[dict[str, Any]]:
 def run_summary(run: Run, line: Sequence[Run], becomes: str | None) -> dict[str, Any]:
     progress = None if run.state in RUN_ENDED else read_progress(Path(run.directory))
     state = run.state if progress is None else _live_state(progress)
+    verdict = health_json(run, progress) if progress and state == "training" else None
     return {
         "id": run.id,
         "method": method_title(run.method),
         "parent": run.parent_id,
         "becomes": run.version_id or becomes,
         "state": state,
-        "place": _place(run, line) if state == "waiting" else None,
+        **(_in_line(run, line) if state == "waiting" else {}),
         "message": run.message if progress is None else progress.message,
+        "health": verdict["short"] if verdict else None,
         "fraction": progress.fraction if progress else None,
         "seconds_left": progress.seconds_left if progress else None,
         "started_by": run.started_by,
@@ -145,47 +120,147 @@ def run_summary(run: Run, line: Sequence[Run], becomes: str | None) -> dict[str,
     }
 
 
-def run_detail(database: Database, run_id: str, since: int) -> dict[str, Any]:
-    """One run whole, but for the points, which are those since the offset. Raises NotFound."""
+def run_detail(database: Database, run_id: str, since: int = 0, after: float | None = None) -> dict[str, Any]:
+    """One run whole, but for the points, which are those since the offset; and the list, so that a page asks once.
+
+    Raises NotFound.
+    """
     run = runs.get(database, run_id)
+    directory = Path(run.directory)
     snapshot = snapshots.get(database, run.snapshot_id)
-    progress = read_progress(Path(run.directory), since)
+    progress = read_progress(directory, since, after=after)
     line = runs.unfinished(database)
     return {
         **run_summary(run, line, _next_ids(database, line).get(run.id)),
+        "runs": run_summaries(database),
+        "method_name": run.method,
         "snapshot": snapshot_json(database, snapshot),
         "settings": settings_json(run),
         "step": progress.step,
         "steps": progress.steps or _planned_steps(run, snapshot),
         "seconds": progress.seconds,
         "points": progress.points,
+        "points_from": progress.points_from,
         "offset": progress.offset,
+        "health": health_json(run, progress),
+        "best": best_checkpoint(run),
+        "evaluation": _json_of(directory / run_directory.EVALUATION),
         "prompts": [prompt[-1]["content"] for prompt in progress.sample_prompts if prompt],
         "samples": [vars(sample) for sample in progress.samples],
         "peak_memory_mb": progress.outcome.peak_memory_mb if progress.outcome else None,
+        "made_with": _made_with(directory),
+        "repeats": _repeated(database, run, progress),
+        "attempt": run_directory.attempt(directory),
+        **_resumable(run, directory),
         "log": progress.log,
     }
 
 
+def health_json(run: Run, progress: Progress) -> dict[str, Any] | None:
+    """The verdict on all points of the run so far; None where nothing was measured."""
+    points = all_points(Path(run.directory))
+    verdict = health(run.method, points, run.settings, progress.steps, ended=progress.ended)
+    return {**vars(verdict), "short": verdict.short} if verdict else None
+
+
+def best_checkpoint(run: Run) -> dict[str, Any] | None:
+    """Where the run did best on held-out rows, by its method's measure. What was measured before training is none."""
+    method = _method(run.method)
+    if method is None or not issubclass(method, TunedMethod):
+        return None
+    measure = method.held_out
+    points = [point for point in all_points(Path(run.directory)) if measure.metric in point and point["step"] > 0]
+    if not points:
+        return None
+    best = (max if measure.higher_is_better else min)(points, key=lambda point: float(point[measure.metric]))
+    return {"step": best["step"], "metric": measure.metric, "value": best[measure.metric], "words": measure.words}
+
+
+def laid_over(database: Database, run_id: str, against: str) -> dict[str, Any]:
+    """All points of a run, and what it has other than the run it is laid over. Raises NotFound."""
+    run, other = runs.get(database, run_id), runs.get(database, against)
+    return {
+        "id": run.id,
+        "method": method_title(run.method),
+        "state": run.state,
+        "points": all_points(Path(run.directory)),
+        "differences": differences(other, run),
+    }
+
+
+def differences(here: Run, there: Run) -> list[dict[str, Any]]:
+    """What two runs do not have in common, by the names of the settings; method, parent and data come first."""
+    names = [*here.settings, *(name for name in there.settings if name not in here.settings)]
+    both = [
+        ("method", method_title(here.method), method_title(there.method)),
+        ("parent", here.parent_id, there.parent_id),
+        ("snapshot", here.snapshot_id, there.snapshot_id),
+        *((name, here.settings.get(name), there.settings.get(name)) for name in names),
+    ]
+    return [{"name": name, "here": mine, "there": theirs} for name, mine, theirs in both if mine != theirs]
+
+
+def _resumable(run: Run, directory: Path) -> dict[str, Any]:
+    """Whether the run can be gone on with, and from which step; step 0 starts it over."""
+    newest = run_directory.newest_checkpoint(directory)
+    return {
+        "can_resume": not run_queue.why_not_resumable(run),
+        "checkpoint_step": run_directory.step_of(newest) if newest else 0,
+    }
+
+
+def _repeated(database: Database, run: Run, progress: Progress) -> dict[str, Any] | None:
+    """The run that this one does again, and once both have succeeded, whether the same weights came of it."""
+    if run.repeats is None:
+        return None
+    first = run_directory.read_outcome(Path(runs.get(database, run.repeats).directory))
+    made = [outcome.fingerprint for outcome in (first, progress.outcome) if outcome and outcome.fingerprint]
+    return {"id": run.repeats, "same": made[0] == made[1] if len(made) == 2 else None}
+
+
+def _made_with(directory: Path) -> dict[str, Any]:
+    """With what a run was made, so that it can be made again: machine, code and package versions, seed."""
+    described = _json_of(directory / run_directory.RUN) or {}
+    return {name: described.get(name) for name in ("launch", "hardware", "code", "packages")}
+
+
+def _json_of(path: Path) -> dict[str, Any] | None:
+    """None where there is none, or where it is damaged: the run is shown without it."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def settings_json(run: Run) -> list[dict[str, Any]]:
-    """Each setting as the form names it, with the default it had, so that a page can say what was changed."""
+    """Each setting as the form names it, with what the form proposed, so that a page can say what was changed."""
     method = _method(run.method)
     fields = method.model_fields if method else {}
+    proposed = {name: field.default for name, field in fields.items()} | _proposed(run)
     return [
         {
             "name": name,
             "title": fields[name].title or name if name in fields else name,
             "value": value,
-            "changed": name in fields and value != fields[name].default,
+            "proposed": proposed.get(name, value),
+            "changed": name in fields and value != proposed[name],
         }
         for name, value in run.settings.items()
     ]
+
+
+def _proposed(run: Run) -> dict[str, Any]:
+    """What the form proposed for this parent in place of a default (a learning rate depends on size, say)."""
+    described = _json_of(Path(run.directory) / run_directory.RUN) or {}
+    return dict(described.get("proposed") or {})
 
 
 def snapshot_json(database: Database, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "id": snapshot.id,
         "name": snapshot.name,
+        "dataset_type": snapshot.dataset_type,
         "rows": snapshot.rows,
         "rows_are": rows_are(snapshot.dataset_type),
         "judgments": len(snapshot.judgment_ids),
@@ -226,68 +301,25 @@ def _planned_steps(run: Run, snapshot: Snapshot) -> int:
         return 0
 
 
-def _place(run: Run, line: Sequence[Run]) -> int:
-    """1 for the run that starts next."""
-    return 1 + sum(one.state == "waiting" and one.created_at < run.created_at for one in line)
+def _in_line(run: Run, line: Sequence[Run]) -> dict[str, Any]:
+    """1 for the run that starts next on its device; behind which run it waits, and when that one should end."""
+    mine = set(Launch.of(run.launch).devices)
+    ahead = [one for one in line if _is_ahead(one, run) and mine & set(Launch.of(one.launch).devices)]
+    last = ahead[-1] if ahead else None
+    progress = read_progress(Path(last.directory)) if last and last.state == "training" else None
+    return {
+        "place": 1 + sum(one.state == "waiting" for one in ahead),
+        "device": " and ".join(sorted(mine)),
+        "behind": last.id if last else None,
+        "starts_in": progress.seconds_left if progress else None,
+    }
+
+
+def _is_ahead(one: Run, run: Run) -> bool:
+    return one.id != run.id and (one.state == "training" or one.created_at < run.created_at)
 
 
 def _next_ids(database: Database, line: Sequence[Run]) -> dict[str, str]:
     """The version that each unfinished run becomes, if those before it in line succeed."""
     first = int(model_versions.next_id(database).removeprefix("v"))
     return {run.id: f"v{first + place}" for place, run in enumerate(line)}
-
-
-# ---- models ---------------------------------------------------------------------------------------------------------
-
-
-def version_list(database: Database, serving: Serving, win_rate_of: WinRateOf) -> list[dict[str, Any]]:
-    """Newest first, each with everything the detail card says."""
-    made_by = {run.id: run for run in runs.list_all(database)}
-    frozen = {snapshot.id: snapshot for snapshot in snapshots.list_all(database)}
-    found = []
-    for version in reversed(model_versions.list_all(database)):
-        run = made_by.get(version.run_id or "")
-        snapshot = frozen.get(run.snapshot_id) if run else None
-        found.append(
-            {
-                **version_json(version),
-                **state_json(version, serving),
-                "method": method_title(run.method) if run else None,
-                "run": _run_behind(run) if run else None,
-                "snapshot": snapshot_json(database, snapshot) if snapshot else None,
-                "wins": win_rate_of(version.id, version.parent_id) if version.parent_id else None,
-            }
-        )
-    return found
-
-
-def version_json(version: ModelVersion) -> dict[str, Any]:
-    return {
-        "id": version.id,
-        "kind": version.kind,
-        "parent": version.parent_id,
-        "base": Path(version.base_path).name,
-        "base_path": version.base_path,
-        "adapter": version.adapter_path is not None,
-        "template": version.template,
-        "fingerprint": version.fingerprint,
-        "context_length": version.context_length,
-        "note": version.note,
-        "created_at": version.created_at.isoformat(),
-    }
-
-
-def state_json(version: ModelVersion, serving: Serving) -> dict[str, Any]:
-    """A state is a word and a sentence: stored, served, starting, or problem."""
-    if not version.served:
-        return {"served": False, "state": "stored", "sentence": "Kept on disk; no server answers as it."}
-    if problem := serving.problems.get(version.id):
-        return {"served": True, "state": "problem", "sentence": problem}
-    if serving.ready(version.id):
-        return {"served": True, "state": "served", "sentence": "A model server answers as this version."}
-    return {"served": True, "state": "starting", "sentence": "Its model server is starting."}
-
-
-def _run_behind(run: Run) -> dict[str, Any]:
-    changed = [setting for setting in settings_json(run) if setting["changed"]]
-    return {"id": run.id, "message": run.message, "changed": changed}

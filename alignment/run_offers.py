@@ -1,29 +1,50 @@
-"""What a new run may be made of: methods with what they would read, snapshots, parents, projects.
+"""What a new run may be made of: methods with what they would read, data, snapshots, versions to start from.
 
-The new-run page shows these; none of it needs Gradio.
+The new-run page shows these; none of it needs Gradio. `of` names where rows come from: a project for what people said,
+a source for documents and prompts, nothing for all there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from alignment import model_size
+from alignment.advisor import Advice, Evidence, Readable, advise, agreement
 from alignment.freezing import rows_of_projects
-from alignment.methods import METHODS, method_named
+from alignment.methods import METHODS
 from alignment.methods.base import Method
 from alignment.routes import rows_are
-from storage import model_versions, projects, responses, snapshots
+from labeling.engines.template import INSTRUCTION_TEMPLATE
+from storage import documents, judgments, model_versions, projects, prompts, responses, runs, snapshots
 from storage.database import Database
 from storage.errors import NotEnoughFeedback
-from storage.records import Snapshot
+from storage.records import DatasetType, ModelVersion, Run, Snapshot
 
-EVERYTHING = ""  # the choice "all projects"
+EVERYTHING = ""  # the choice "all of it"
+FROM_SOURCES: Mapping[DatasetType, str] = {"language_modeling": "documents", "prompt_only": "prompts"}
+UNKNOWN_LICENCE = ("", "unknown")
 Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
+class Found:
+    """The rows of one dataset type that there are now, the judgment each comes from, and all that support them."""
+
+    counts: Mapping[str, int]
+    ids: tuple[str, ...] = ()
+    judgment_ids: tuple[str, ...] = ()
+    unknown_licence: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.counts.get("rows", 0)
+
+
+@dataclass(frozen=True)
 class Offer:
-    """A method as its card shows it. `missing` is empty where there is enough to learn from."""
+    """A method as its card shows it. `missing` says what stands in the way, `warning` what to know; mostly empty."""
 
     name: str
     title: str
@@ -31,40 +52,133 @@ class Offer:
     rows: int
     reads: str
     missing: str
+    warning: str = ""
 
 
-def offers(database: Database, project_id: str) -> list[Offer]:
-    """Every method, with what the judgments there are now would give it."""
-    found = {
-        reads: rows_of_projects(database, chosen_projects(project_id), reads).counts
-        for reads in {m.reads for m in METHODS}
-    }
-    return [_offer(method, found[method.reads]) for method in METHODS]
+# ---- methods and the data they would read ---------------------------------------------------------------------------
 
 
-def _offer(method: type[Method], counts: Mapping[str, int]) -> Offer:
-    rows = counts.get("rows", 0)
+def found_now(database: Database, project: str = EVERYTHING, source: str = EVERYTHING) -> dict[DatasetType, Found]:
+    """For each dataset type that a method reads."""
+    types = dict.fromkeys(method.reads for method in METHODS)
+    return {reads: found_of(database, reads, source if reads in FROM_SOURCES else project) for reads in types}
+
+
+def found_of(database: Database, reads: DatasetType, of: str = EVERYTHING) -> Found:
+    if reads == "language_modeling":
+        return _of_sources(documents.sources(database), "documents", of)
+    if reads == "prompt_only":
+        return _of_sources(prompts.sources(database), "prompts", of)
+    rows = rows_of_projects(database, chosen(of), reads)
+    return Found(rows.counts, tuple(row["judgment_id"] for row in rows.rows), rows.judgment_ids)
+
+
+def offers(database: Database, found: Mapping[DatasetType, Found]) -> list[Offer]:
+    """Every method, with what the data there is now would give it."""
+    scored = bool(reward_model_choices(database))
+    return [_offer(method, found[method.reads], scored) for method in METHODS]
+
+
+def advice(database: Database, found: Mapping[DatasetType, Found], parent: ModelVersion | None) -> Advice:
+    """What to do with it."""
+    return advise(evidence(database, found, parent))
+
+
+def evidence(database: Database, found: Mapping[DatasetType, Found], parent: ModelVersion | None) -> Evidence:
+    line = _runs_behind(database, parent)
+    learned = _learned(database, line)
+    missing = {offer.name: offer.missing for offer in offers(database, found)}
+    rewards = reward_model_choices(database)
+    thumbs = found["unpaired_preference"].counts if "unpaired_preference" in found else {}
+    return Evidence(
+        parent=parent.id if parent else "the model",
+        answers=parent is None or _answers(parent, line),
+        readable={
+            method.name: _readable(method, found[method.reads], learned, not missing[method.name]) for method in METHODS
+        },
+        judgments={method.name: len(found[method.reads].judgment_ids) for method in METHODS},
+        thumbs=(thumbs.get("desirable", 0), thumbs.get("undesirable", 0)),
+        agreement=agreement(judgments.list_all(database)),
+        reward_model=rewards[0][1] if rewards else "",
+    )
+
+
+def _of_sources(sources: Sequence[Mapping[str, object]], column: str, of: str) -> Found:
+    """Held-out ones are never learned from, so they are not counted."""
+    named = [one for one in sources if of in (EVERYTHING, one["source"])]
+    rows = sum(int(str(one[column])) - int(str(one["held_out"])) for one in named)
+    unknown = any(str(one["licence"]).strip().lower() in UNKNOWN_LICENCE for one in named)
+    return Found({"rows": rows}, unknown_licence=unknown)
+
+
+def _offer(method: type[Method], found: Found, scored: bool) -> Offer:
     return Offer(
         name=method.name,
         title=method.title,
         sentence=(method.__doc__ or "").strip().splitlines()[0],
-        rows=rows,
-        reads=f"reads {rows:,} {method.rows_are}",
-        missing=_missing(method, rows, counts),
+        rows=found.rows,
+        reads=f"reads {found.rows:,} {method.rows_are}",
+        missing=_missing(method, found, scored),
+        warning="Licence unknown" if found.unknown_licence and method.reads == "language_modeling" else "",
     )
 
 
-def _missing(method: type[Method], rows: int, counts: Mapping[str, int]) -> str:
+def _missing(method: type[Method], found: Found, scored: bool) -> str:
+    if method.asks_reward_model and not scored:
+        return "No reward model"
     try:
-        method.refuse_too_little(rows, counts)
+        method.refuse_too_little(found.rows, found.counts)
     except NotEnoughFeedback as error:
-        return f"Needs {method.needs} {method.rows_are}" if rows < method.needs else str(error)
+        return f"Needs {method.needs} {method.rows_are}" if found.rows < method.needs else str(error)
     return ""
 
 
-def snapshot_choices(database: Database, method_name: str) -> Choices:
-    """The snapshots that this method can read, newest first."""
-    reads = method_named(method_name).reads
+def _readable(method: type[Method], found: Found, learned: Collection[str], possible: bool) -> Readable:
+    known = sum(one in learned for one in found.ids)
+    if method.reads in FROM_SOURCES:
+        known = found.rows if method.reads in learned else 0
+    return Readable(method.title, method.rows_are, method.needs, found.rows, found.rows - known, possible)
+
+
+def _runs_behind(database: Database, version: ModelVersion | None) -> list[Run]:
+    """The runs of the line that ends in this version."""
+    versions = {one.id: one for one in model_versions.list_all(database)}
+    there = {run.id: run for run in runs.list_all(database)}
+    line = []
+    while version is not None:
+        if version.run_id in there:
+            line.append(there[str(version.run_id)])
+        version = versions.get(version.parent_id or "")
+    return line
+
+
+def _learned(database: Database, line: Sequence[Run]) -> set[str]:
+    """The judgments that these runs learned from; for documents and prompts, that they were read at all."""
+    used = {run.snapshot_id for run in line}
+    read = [snapshot for snapshot in snapshots.list_all(database) if snapshot.id in used]
+    return {one for snapshot in read for one in snapshot.judgment_ids} | {snapshot.dataset_type for snapshot in read}
+
+
+def _answers(version: ModelVersion, line: Sequence[Run]) -> bool:
+    """A base that brings no chat template was never taught to answer, unless a run of ours has done it since."""
+    return version.template != INSTRUCTION_TEMPLATE or any(run.method != "pretrain" for run in line)
+
+
+# ---- what can be chosen ---------------------------------------------------------------------------------------------
+
+
+def data_choices(database: Database, reads: DatasetType) -> Choices:
+    """Where the rows of the next snapshot may come from."""
+    if reads in FROM_SOURCES:
+        there = documents.sources(database) if reads == "language_modeling" else prompts.sources(database)
+        named = dict.fromkeys(str(one["source"]) for one in there)
+        return [("All sources", EVERYTHING), *((name, name) for name in named)]
+    labeling = projects.list_all(database, "labeling")
+    return [("All projects and imports", EVERYTHING), *((project.name, project.id) for project in labeling)]
+
+
+def snapshot_choices(database: Database, reads: DatasetType) -> Choices:
+    """The snapshots of these rows, newest first."""
     return [
         (_named(snapshot), snapshot.id) for snapshot in snapshots.list_all(database) if snapshot.dataset_type == reads
     ]
@@ -76,10 +190,16 @@ def parent_choices(database: Database) -> Choices:
     return [(f"{version.id}, {'served' if version.served else 'stored'}", version.id) for version in reversed(policies)]
 
 
-def proposed_parent(database: Database, snapshot_id: str | None) -> str | None:
+def reward_model_choices(database: Database) -> Choices:
+    """Versions that score answers, newest first."""
+    scorers = [version for version in model_versions.list_all(database) if version.kind == "reward_model"]
+    return [(f"{version.id}, on {version.parent_id}", version.id) for version in reversed(scorers)]
+
+
+def proposed_parent(database: Database, snapshot_id: str | None = None, behind: Collection[str] = ()) -> str | None:
     """Who wrote most of the judged answers, since judgments say most about their own author; else the newest served."""
     policies = [version for version in model_versions.list_all(database) if version.kind == "policy"]
-    writer = _writer(database, snapshot_id)
+    writer = responses.main_writer(database, behind) if behind else _writer(database, snapshot_id)
     if writer in {version.id for version in policies}:
         return writer
     served = [version for version in policies if version.served]
@@ -94,17 +214,29 @@ def other_author(database: Database, snapshot_id: str, parent_id: str | None) ->
     return f"These answers were written by {writer}, not by {parent_id}."
 
 
-def not_frozen_yet(database: Database, snapshot: Snapshot, project_id: str) -> str:
-    """What the judgments of the chosen projects would add to a snapshot; empty where they add nothing."""
-    frozen = set(snapshot.judgment_ids)
-    rows = rows_of_projects(database, chosen_projects(project_id), snapshot.dataset_type).rows
-    more = sum(row["judgment_id"] not in frozen for row in rows)
+def not_frozen_yet(snapshot: Snapshot, found: Found) -> str:
+    """What the chosen data would add to a snapshot; empty where it adds nothing."""
     are = rows_are(snapshot.dataset_type)
-    if more == 0:
+    if snapshot.dataset_type in FROM_SOURCES:
+        more, came = found.rows - snapshot.rows, "imported"
+    else:
+        frozen = set(snapshot.judgment_ids)
+        more, came = sum(one not in frozen for one in found.ids), "judged"
+    if more <= 0:
         return ""
     if more == 1:
-        return f"1 more of the {are} was judged since; freeze again to use it."
-    return f"{more:,} more {are} were judged since; freeze again to use them."
+        return f"1 more of the {are} was {came} since; freeze again to use it."
+    return f"{more:,} more {are} were {came} since; freeze again to use them."
+
+
+@lru_cache(maxsize=64)
+def parameters(base_path: str) -> int:
+    """Of a version's base; remembered, because weights never change in place."""
+    return model_size.parameters(base_path)
+
+
+def chosen(of: str) -> Sequence[str]:
+    return [of] if of else []
 
 
 def _writer(database: Database, snapshot_id: str | None) -> str | None:
@@ -113,14 +245,5 @@ def _writer(database: Database, snapshot_id: str | None) -> str | None:
     return responses.main_writer(database, snapshots.get(database, snapshot_id).judgment_ids)
 
 
-def project_choices(database: Database) -> Choices:
-    labeling = projects.list_all(database, "labeling")
-    return [("All projects and imports", EVERYTHING), *((project.name, project.id) for project in labeling)]
-
-
 def _named(snapshot: Snapshot) -> str:
-    return f"{snapshot.name} ({snapshot.rows:,} {rows_are(snapshot.dataset_type)}, {snapshot.created_at:%d %b %H:%M})"
-
-
-def chosen_projects(project_id: str) -> Sequence[str]:
-    return [project_id] if project_id else []
+    return f"{snapshot.name} ({snapshot.rows:,})"

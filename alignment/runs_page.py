@@ -11,7 +11,7 @@ from alignment.drawn_page import drawn
 from alignment.routes import PersonOf
 from storage.database import Database
 
-SCRIPTS, STYLES = ("runs.js",), ("runs.css",)
+SCRIPTS, STYLES = ("runs.js", "new_run.js"), ("runs.css", "new_run.css")
 
 
 def runs_page(database: Database, home: Path, person_of: PersonOf) -> gr.Blocks:
@@ -21,5 +21,5 @@ def runs_page(database: Database, home: Path, person_of: PersonOf) -> gr.Blocks:
         drawn("runs")
     with page.route("New run · Plumbline", "/new"):
         gr.Navbar(visible=False)
-        new_run_page.lay_out(page, new_run_page.NewRun(database, home, person_of))
+        new_run_page.lay_out()
     return page

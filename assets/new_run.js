@@ -1,88 +1,443 @@
-/* The drawn parts of the new-run page: method cards, what is in a snapshot, refusals. The form around them is Gradio's.
+/* The new-run page: what is proposed, the method, what it learns from, its settings, and what would happen.
 
-   Python hands each part its words as JSON in the component's value; a choice goes back the same way. */
-const { make, fill, icon, say } = window.Plumbline;
+   Everything it shows comes with one answer of the server, so each choice draws at once. A value is what the person typed;
+   else what the parent has fixed, what is proposed for the preset, or the default of the class, in this order. */
+(() => {
+"use strict";
+const { make, fill, icon, button, say, duration, api } = window.Plumbline;
 
-export function head(root) {
-  fill(root, make("div", "row", make("a", { class: "btn ghost sm back", href: "/runs" }, icon("chevron-left"), "Runs"), make("h1", "", "New run")));
+const PRESETS = [["quick", "Quick"], ["balanced", "Balanced"], ["thorough", "Thorough"]];
+
+window.Plumbline.newRun = async (root) => {
+  root.classList.add("page", "new-run");
+  const [fields, card] = await Promise.all([import("/ui/run_fields.js"), import("/ui/before_start.js")]);
+  const page = new NewRun(root, fields, card);
+  try { await page.open(); } catch (error) { page.complain(error); }
+  root.dataset.ready = "yes";
+};
+
+class NewRun {
+  constructor(root, fields, card) {
+    Object.assign(this, { root, fields, preset: "balanced", typed: {}, launch: {}, snapshots: {}, of: { project: "", source: "" }, faults: {}, steps: {}, checks: 0 });
+    const asked = new URLSearchParams(location.search);
+    Object.assign(this, { asked, fate: make("span", { class: "mut small fate", role: "status" }), notice: make("div", "notice") });
+    this.go = button("play", "Start run", () => this.start(), "btn go");
+    this.go.id = "start";
+    this.before = new card.BeforeStart((way) => this.take(way), () => this.form && this.again(0));
+    this.parts = { advice: section("Proposal", "adv"), methods: section("Method"), data: section("What it learns from"), settings: section("Settings") };
+    fill(root,
+      make("div", "head nr-head", make("div", "row", make("a", { class: "btn ghost sm back", href: "/runs" }, icon("chevron-left"), "Runs"), make("h1", "", "New run")),
+        make("div", "acts", this.fate, this.go)),
+      this.notice, make("div", "two", make("div", "stack", Object.values(this.parts)), this.before.element));
+  }
+
+  async open() {
+    const like = this.asked.get("from");
+    this.form = await api(`/api/new-run${like ? `?like=${encodeURIComponent(like)}` : ""}`);
+    this.parent = this.form.parents.some((one) => one.id === this.asked.get("parent")) ? this.asked.get("parent") : this.form.parent;
+    const wanted = this.form.methods.find((one) => one.name === this.asked.get("method"));
+    this.name = wanted?.name ?? this.form.advice.method;
+    if (this.form.like) this.begin(this.form.like, `The settings of ${this.form.like.id}.`);
+    this.draw();
+    this.again(0);
+  }
+
+  get method() { return this.form.methods.find((one) => one.name === this.name); }
+  get version() { return this.form.parents.find((one) => one.id === this.parent); }
+  get place() { return this.method.data_title === "Judgments of" ? "project" : "source"; }
+
+  /** The snapshot chosen for this kind of rows; the newest until another is. */
+  get snapshot() {
+    const chosen = this.snapshots[this.method.reads_type];
+    return this.method.snapshots.some((one) => one.id === chosen) ? chosen : (this.method.snapshots[0]?.id ?? "");
+  }
+
+  // ---- values ----
+
+  proposed(preset = this.preset) {
+    const tuning = this.typed[this.name]?.tuning ?? "lora";
+    const by = this.version?.proposals[this.name] ?? {};
+    return (by[tuning] ?? Object.values(by)[0])?.[preset] ?? {};
+  }
+
+  /** What the form proposes for a field, whatever was typed. */
+  offered(field, preset) {
+    const offered = this.proposed(preset)[field.name];
+    if (field.choices_from === "reward_models") return this.form.reward_models[0]?.id ?? "";
+    return offered === undefined ? field.default : offered;
+  }
+
+  fixed(field) { return field.only_for.tuning || ["lora_rank", "lora_alpha"].includes(field.name) ? this.version?.fixed[field.name] : undefined; }
+
+  value(field, preset) {
+    const typed = this.typed[this.name]?.[field.name];
+    return typed !== undefined ? typed : (this.fixed(field) ?? this.offered(field, preset));
+  }
+
+  /** Whether a field does anything, as the other fields stand. */
+  applies(field, fields = this.method.fields, value = (other) => this.value(other)) {
+    return Object.entries(field.only_for).every(([other, allowed]) => {
+      const asked = fields.find((one) => one.name === other);
+      return !asked || allowed.includes(value(asked));
+    });
+  }
+
+  settings(preset) {
+    return Object.fromEntries(this.method.fields.filter((field) => this.applies(field)).map((field) => [field.name, this.value(field, preset)]));
+  }
+
+  launchValue(field) { return this.launch[field.name] ?? (field.choices_from === "devices" || field.name === "device" ? (field.default || this.form.launch.devices[0]?.id) : field.default); }
+
+  launchSettings() {
+    const { fields } = this.form.launch, value = (field) => this.launchValue(field);
+    return Object.fromEntries(fields.filter((field) => this.applies(field, fields, value)).map((field) => [field.name, value(field)]));
+  }
+
+  /** A field was filled by the person. What equals the proposal is not theirs. */
+  type(field, value) {
+    const mine = (this.typed[this.name] ??= {});
+    if (value === (this.fixed(field) ?? this.offered(field))) delete mine[field.name]; else mine[field.name] = value;
+    this.paint();
+    this.again(300);
+  }
+
+  /** Fills the form from a file or another run; what it does not name is as proposed. */
+  begin({ method, settings, launch, snapshot_id: snapshot, parent_id: parent }, words) {
+    this.name = method;
+    if (parent && this.form.parents.some((one) => one.id === parent)) this.parent = parent;
+    if (snapshot) this.snapshots[this.method.reads_type] = snapshot;
+    this.typed[method] = {};
+    const order = [...this.method.fields].sort((one) => (one.name === "tuning" ? -1 : 0)); // what is proposed depends on it
+    for (const field of order) if (field.name in settings && settings[field.name] !== this.offered(field)) this.typed[method][field.name] = settings[field.name];
+    this.launch = { ...launch };
+    this.tell("ok", `${words} Look them over before you start.`);
+  }
+
+  // ---- choices ----
+
+  choose(name) {
+    this.name = name;
+    this.steps = {};
+    this.faults = {};
+    this.drawMethods();
+    this.drawData();
+    this.drawSettings();
+    this.again(0);
+  }
+
+  choosePreset(preset) {
+    this.preset = preset;
+    const kept = this.method.fields.filter((field) => field.name !== "tuning" && this.typed[this.name]?.[field.name] !== undefined && field.name in this.proposed());
+    this.status.textContent = kept.length ? `Kept what you typed: ${kept.map((field) => field.title).join(", ")}.` : "";
+    this.paint();
+    this.again(0);
+  }
+
+  chooseParent(id) { this.parent = id; this.paint(); this.drawAdvice(); this.notes(); this.again(0); }
+  chooseSnapshot(id) { this.snapshots[this.method.reads_type] = id; this.notes(); this.again(0); }
+
+  /** A way out of a check: it changes the form as the person would have. */
+  take({ settings = {}, method, snapshot_id: snapshot, freeze, href }) {
+    if (href) return location.assign(href);
+    if (freeze) return this.freeze();
+    if (method && method !== this.name) this.choose(method);
+    if (snapshot) { this.snapshots[this.method.reads_type] = snapshot; this.drawData(); }
+    for (const [name, value] of Object.entries(settings)) {
+      const field = this.method.fields.find((one) => one.name === name);
+      if (field) (this.typed[this.name] ??= {})[name] = value;
+    }
+    this.paint();
+    this.again(0);
+    this.before.focus();
+  }
+
+  async freeze() {
+    this.freezing.disabled = true;
+    try {
+      const made = await api("/api/new-run/freeze", { body: { method: this.name, of: this.of[this.place] } });
+      this.snapshots[this.method.reads_type] = made.id;
+      await this.reload();
+      this.sayFrozen(made.sentence);
+    } catch (error) { this.sayFrozen(error.message, "fault"); }
+    this.freezing.disabled = false;
+    this.freezing.focus();
+  }
+
+  sayFrozen(sentence, cls = "") { this.frozen.className = `help ${cls}`; this.frozen.textContent = sentence; }
+
+  async reload() {
+    this.form = await api(`/api/new-run?${new URLSearchParams(this.of)}`);
+    this.drawAdvice();
+    this.drawMethods();
+    this.drawData();
+    this.again(0);
+  }
+
+  async start() {
+    if (this.refused()) return this.before.focus() || this.root.querySelector("[aria-invalid=true]")?.focus();
+    this.go.setAttribute("aria-disabled", "true");
+    this.starting = true;
+    try {
+      const body = { method: this.name, settings: this.settings(), launch: this.launchSettings(), snapshot_id: this.snapshot, parent_id: this.parent ?? "" };
+      const made = await api("/api/new-run/start", { body });
+      location.assign(`/runs?run=${encodeURIComponent(made.id)}`);
+    } catch (error) {
+      this.starting = false;
+      this.complain(error);
+      this.paintFate();
+    }
+  }
+
+  tell(kind, sentence) { fill(this.notice, say(kind, sentence)); this.notice.scrollIntoView({ block: "nearest" }); }
+  complain(error) { this.tell("bad", error.message); }
+
+  // ---- what is checked: by the class at once, by preflight in a process of its own ----
+
+  again(wait) {
+    clearTimeout(this.timer);
+    this.before.old();
+    this.paintFate();
+    this.timer = setTimeout(() => this.check(), wait);
+  }
+
+  async check() {
+    const number = ++this.checks;
+    const presets = Object.fromEntries(PRESETS.map(([name]) => [name, this.settings(name)]));
+    const body = { method: this.name, settings: this.settings(), launch: this.launchSettings(), rows: this.counted?.id === this.snapshot ? this.counted.rows : this.method.rows, presets };
+    try {
+      const found = await api("/api/new-run/check", { body });
+      if (number !== this.checks) return;
+      Object.assign(this, { faults: { ...found.faults, ...prefixed(found.launch_faults) }, steps: found.steps });
+      this.paint();
+      const local = this.missing();
+      const ready = !Object.keys(this.faults).length && this.snapshot && this.parent;
+      const asked = ready && { method: this.name, settings: this.settings(), snapshot_id: this.snapshot, parent_id: this.parent, launch: this.launchSettings() };
+      await this.before.show({ local, wrong: Object.keys(this.faults).length, asked, empty: this.emptyWords() }, () => number === this.checks && this.follow());
+    } catch (error) { if (number === this.checks) this.before.fail(error.message); }
+    this.paintFate();
+  }
+
+  /** Preflight has said something new. */
+  follow() { this.paintFate(); this.paintPresets(); this.paintFigures(); }
+
+  /** What stands in the way before anything is computed, with the ways out. */
+  missing() {
+    const { method } = this, { advice, methods } = this.form, found = [];
+    const instead = advice.ready && advice.method !== this.name ? [{ label: `Use ${methods.find((one) => one.name === advice.method).title} instead`, method: advice.method }] : [];
+    const trains = methods.find((one) => one.makes === "reward_model");
+    const reward = method.fields.find((one) => one.name === "reward_model");
+    if (method.asks_reward_model && !this.value(reward)) found.push({ kind: "bad", title: "No reward model to score the answers", figure: "0 of 1",
+      detail: `${method.title} asks it how good each try is.` + (trains && !trains.missing ? ` Your ${trains.rows.toLocaleString("en")} ${trains.rows_are} are enough to train one.` : ""),
+      ways_out: [...(trains && !trains.missing ? [{ label: "Train a reward model first", method: trains.name }] : []), ...instead] });
+    if (!this.parent) found.push({ kind: "bad", title: "No version to start from", figure: "0 of 1", detail: "Add a base model first.", ways_out: [{ label: "Open the models page", href: "/models" }] });
+    if (!this.snapshot && method.missing && method.missing !== "No reward model") found.push({ kind: "bad", title: short(method.missing), figure: method.reads.replace("reads ", ""),
+      detail: method.missing.length > 28 ? method.missing : "Label or import more, or choose a method that learns from what there is.", ways_out: instead });
+    return found;
+  }
+
+  emptyWords() {
+    const { method } = this;
+    if (this.snapshot || (method.missing && method.missing !== "No reward model")) return null;
+    return { sentence: `A run learns from a frozen copy. Freeze the ${method.rows.toLocaleString("en")} ${method.rows_are} there are now, and the rows are shown here as the model will read them.`,
+      way: { label: "Freeze a snapshot", freeze: true } };
+  }
+
+  refused() { return Object.keys(this.faults).length > 0 || this.missing().length > 0 || !this.snapshot || this.before.refused; }
+
+  onlyToFreeze() { return !this.snapshot && !Object.keys(this.faults).length && !this.missing().length; }
+
+  // ---- drawing ----
+
+  draw() { this.drawAdvice(); this.drawMethods(); this.drawData(); this.drawSettings(); }
+
+  drawAdvice() {
+    const { advice } = this.form, same = advice.method === this.name && this.parent === this.form.parent;
+    this.memory = figure("…", "memory"), this.time = figure("…", "until it answers");
+    const use = advice.ready ? button(null, "Use it", () => { this.parent = this.form.parent; this.choose(advice.method); this.drawAdvice(); }, "btn sm")
+      : make("a", { class: "btn sm", href: "/label" }, "Label prompts");
+    if (advice.ready && same) use.style.visibility = "hidden";
+    fill(this.parts.advice, make("div", "row", make("h2", "", advice.title), make("span", advice.ready ? "tag" : "tag warn", advice.ready ? "Proposed" : "Not yet"), use),
+      make("p", "", advice.why),
+      make("div", "facts", advice.figures.map(([value, words]) => figure(value, words)), advice.ready && [this.memory, this.time]));
+    this.paintFigures();
+  }
+
+  /** Memory and time of the proposal, once preflight has said them; they stay when another method is looked at. */
+  paintFigures() {
+    const { advice } = this.form, known = this.before.current ? this.before.answer : null;
+    if (advice.ready && advice.method === this.name && this.parent === this.form.parent && known?.memory) this.known = known;
+    for (const one of [this.memory, this.time]) one.style.visibility = this.known || advice.method === this.name ? "" : "hidden";
+    if (!this.known) return;
+    const { used, of } = this.before.size(this.known.memory);
+    fill(this.memory, make("b", "", used), make("span", "", of));
+    const { time, state } = this.known, words = time ? duration(time.seconds) : state === "ready" ? "?" : "…";
+    fill(this.time, make("b", "", words), make("span", "", time || state !== "ready" ? "until it can answer" : "until it can answer; not timed"));
+  }
+
+  drawMethods() {
+    const { methods, advice } = this.form, focused = this.parts.methods.contains(document.activeElement);
+    const group = make("div", { class: "meth", role: "radiogroup", "aria-label": "Method" },
+      methods.map((one) => this.methodCard(one, one.name === this.name, advice.ready && one.name === advice.method)));
+    group.addEventListener("keydown", (event) => this.move(event, group));
+    fill(this.parts.methods, make("div", "ct", make("h2", "", "Method"), make("span", "mut small", "The data decides what is possible; you decide what is wanted.")), group);
+    if (focused) group.querySelector("[aria-checked=true]").focus();
+    this.parts.advice.querySelector("button")?.style.setProperty("visibility", advice.method === this.name && this.parent === this.form.parent ? "hidden" : "visible");
+  }
+
+  methodCard(one, isChosen, isAdvised) {
+    const kind = one.missing === "No reward model" ? "bad" : one.missing || one.warning ? "warn" : isAdvised ? "acc" : "";
+    const word = one.missing ? short(one.missing) : isAdvised ? "Proposed" : one.warning || "Possible";
+    return make("button", { class: "m", type: "button", role: "radio", "aria-checked": String(isChosen), tabindex: isChosen ? "0" : "-1", title: one.missing.length > 28 && one.missing, onclick: () => isChosen || this.choose(one.name) },
+      make("span", "t", make("span", "", one.title), make("span", `w ${kind}`, word)), make("span", "d", one.sentence),
+      make("span", "h", one.reads));
+  }
+
+  move(event, group) {
+    const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const all = [...group.children];
+    all.at((all.indexOf(document.activeElement) + way) % all.length).click();
+  }
+
+  drawData() {
+    const { method } = this;
+    const snapshot = this.fields.picker({ id: "snapshot", label: "Snapshot", help: "A frozen copy; what is judged or imported later does not change this run.",
+      choices: method.snapshots.length ? method.snapshots : [{ id: "", words: "None yet" }], value: this.snapshot, pick: (id) => this.chooseSnapshot(id) });
+    const of = this.fields.picker({ id: "of", label: method.data_title, help: "What the next snapshot is frozen from, as it is at that moment.", choices: method.data, value: this.of[this.place],
+      pick: (id) => { this.of[this.place] = id; this.reload().catch((error) => this.complain(error)); } });
+    this.freezing = button("snowflake", "Freeze a snapshot now", () => this.freeze());
+    this.freezing.id = "freeze";
+    this.frozen = make("p", { class: "help", id: "said", role: "status" });
+    this.counts = make("div", "counted");
+    fill(this.parts.data, make("div", "ct", make("h2", "", "What it learns from"), make("span", "mut small", `${method.title} ${method.reads}.`)),
+      make("div", "fields", snapshot, of, make("div", "f freeze", make("span", { class: "label", "aria-hidden": "true" }, "New snapshot"), this.freezing, this.frozen)), this.counts);
+    this.notes();
+  }
+
+  async notes() {
+    const id = this.snapshot;
+    if (!id) { this.counted = null; return fill(this.counts); }
+    try {
+      const query = new URLSearchParams({ parent: this.parent ?? "", of: this.of[this.place] });
+      const snapshot = await api(`/api/new-run/snapshots/${encodeURIComponent(id)}?${query}`);
+      if (id !== this.snapshot) return;
+      const news = this.counted?.rows !== snapshot.rows;
+      this.counted = snapshot;
+      const open = this.counts.querySelector("details")?.open;
+      fill(this.counts, this.fields.counted(snapshot, open));
+      if (news) this.again(0);
+    } catch (error) { this.complain(error); }
+  }
+
+  drawSettings() {
+    const { method, fields } = this;
+    const open = this.parts.settings.querySelectorAll("details");
+    const wasOpen = [...open].map((one) => one.open);
+    this.presets = make("div", { class: "seg", role: "group", "aria-label": "Preset" },
+      PRESETS.map(([name, word]) => make("button", { type: "button", "data-preset": name, onclick: () => this.choosePreset(name) }, word)));
+    this.parentPicker = fields.picker({ id: "parent", label: "Start from", help: "The version that is improved. It stays as it is.", choices: this.form.parents, value: this.parent, pick: (id) => this.chooseParent(id) });
+    this.controls = method.fields.map((field) => fields.control(field, this.choices(field), (value) => this.type(field, value), () => this.reset(field)));
+    const group = (title) => this.controls.filter((one) => one.field.group === title).map((one) => one.element);
+    const folded = [...new Set(method.fields.map((field) => field.group))].filter((title) => title !== "usual");
+    this.more = make("span");
+    this.folded = folded.map((title) => make("section", { class: "group" }, make("h3", "", title), make("div", "fields", group(title))));
+    this.status = make("p", { class: "small mut kept", role: "status" });
+    fill(this.parts.settings, make("div", "row between sethead", make("h2", "", "Settings"), this.presets), this.status,
+      make("div", "fields", this.parentPicker, group("usual")),
+      make("details", { class: "more", open: wasOpen[0] }, make("summary", "", icon("chevron-right"), this.more), this.folded),
+      this.whereItRuns(wasOpen[1]), this.fields.files(this.fileActs()));
+    this.paint();
+  }
+
+  choices(field) {
+    if (field.choices_from === "reward_models") return this.form.reward_models.length ? this.form.reward_models : [{ id: "", words: "None yet" }];
+    if (field.choices_from === "devices") return this.form.launch.devices;
+    return field.choices.map((one) => ({ id: one, words: one }));
+  }
+
+  whereItRuns(open) {
+    const { fields: launch, devices } = this.form.launch;
+    this.launchControls = launch.map((field) => this.fields.control({ ...field, name: field.name }, field.name === "device" ? devices : this.choices(field), (value) => {
+      this.launch[field.name] = value;
+      this.paint();
+      this.again(300);
+    }, null, "launch"));
+    this.where = make("span");
+    if (!launch.length) return null;
+    return make("details", { class: "more", open }, make("summary", "", icon("chevron-right"), this.where), make("div", "fields", this.launchControls.map((one) => one.element)));
+  }
+
+  fileActs() {
+    return {
+      text: async () => (await api("/api/new-run/to-yaml", { body: { method: this.name, settings: this.settings(), launch: this.launchSettings() } })).text,
+      name: () => `${this.name}.yaml`,
+      read: async (text) => {
+        const given = await api("/api/new-run/from-yaml", { body: { text } });
+        this.begin(given, "Settings read from YAML.");
+        this.draw();
+        this.again(0);
+      },
+      tell: (kind, sentence) => this.tell(kind, sentence),
+    };
+  }
+
+  reset(field) {
+    delete this.typed[this.name]?.[field.name];
+    this.paint();
+    this.again(0);
+  }
+
+  // ---- painting what changed, never what has the focus ----
+
+  paint() {
+    for (const control of this.controls ?? []) {
+      const { field } = control, fixed = this.fixed(field);
+      control.element.hidden = !this.applies(field);
+      control.paint({ value: this.value(field), offered: this.offered(field), fault: this.faults[field.name], fixed: fixed !== undefined && `The adapter of ${this.parent} has it, and the run goes on training that adapter.`,
+        mine: this.typed[this.name]?.[field.name] !== undefined && field.name !== "tuning" && field.choices_from !== "reward_models" });
+    }
+    for (const control of this.launchControls ?? []) {
+      control.element.hidden = !this.applies(control.field, this.form.launch.fields, (other) => this.launchValue(other));
+      control.paint({ value: this.launchValue(control.field), fault: this.faults[`launch-${control.field.name}`] });
+    }
+    for (const section of this.folded ?? []) section.hidden = [...section.querySelectorAll(".f")].every((one) => one.hidden);
+    if (this.parentPicker) this.parentPicker.querySelector("select").value = this.parent ?? "";
+    this.paintMore();
+    this.paintPresets();
+    this.paintFate();
+  }
+
+  paintMore() {
+    const folded = this.method.fields.filter((field) => field.group !== "usual" && this.applies(field));
+    const changed = folded.filter((field) => this.value(field) !== (this.fixed(field) ?? this.offered(field))).length;
+    const wrong = folded.some((field) => this.faults[field.name]);
+    this.more.textContent = `${folded.length} more settings, ${wrong ? "with something to mend" : changed ? `${changed} changed` : "all at their defaults"}`;
+    const device = this.form.launch.devices.find((one) => one.id === this.launchSettings().device);
+    if (this.where) this.where.textContent = `Where it runs: ${this.launch.where === "ray" ? "Ray cluster" : device ? device.words : "this machine"}`;
+  }
+
+  /** Minutes beside a preset are its steps times what preflight measured for one. */
+  paintPresets() {
+    const each = this.before.answer?.time?.seconds_per_step;
+    for (const one of this.presets?.children ?? []) {
+      const { preset } = one.dataset, steps = this.steps[preset];
+      one.setAttribute("aria-pressed", String(preset === this.preset));
+      const word = PRESETS.find(([name]) => name === preset)[1];
+      fill(one, word, each && steps ? make("span", "", ", ", make("span", "t", duration(each * steps))) : null);
+    }
+  }
+
+  paintFate() {
+    const refused = this.form && this.refused();
+    this.go.setAttribute("aria-disabled", String(Boolean(refused || this.starting)));
+    const words = this.starting ? "Starting." : !this.form ? "" : !refused ? this.form.line.words : this.onlyToFreeze() ? "Freeze a snapshot first." : "Fix what is missing first.";
+    if (this.fate.textContent !== words) this.fate.textContent = words;
+  }
 }
 
-/** Calls paint with the parsed value, now and whenever Python changes it. */
-function follow(root, { props, watch }, paint, empty = () => {}) {
-  const now = () => { if (props.value) paint(JSON.parse(props.value)); else empty(); root.dataset.ready = props.value ? "yes" : ""; };
-  watch("value", now);
-  now();
-}
-
-/* ---- method cards: a radio group, so one stop for Tab and the arrows to choose ---- */
-
-export function methods(root, given) {
-  const group = make("div", { class: "meth", role: "radiogroup", "aria-label": "Method" });
-  fill(root, make("div", "ct", make("h2", "", "Method"), make("span", "mut small", "The data decides what is possible; you decide what is wanted.")), group);
-  const pick = (name) => {
-    const value = { ...JSON.parse(given.props.value), chosen: name };
-    given.props.value = JSON.stringify(value);
-    paint(value);
-    group.querySelector("[aria-checked=true]").focus();
-    given.trigger("click");
-  };
-  const paint = ({ offers, chosen }) => fill(group, offers.map((offer) => card(offer, offer.name === chosen, () => pick(offer.name))));
-  group.addEventListener("keydown", (event) => move(event, group));
-  root.addEventListener("click", (event) => event.stopPropagation()); // only a choice is a click to Python
-  follow(root, given, paint);
-}
-
-function card(offer, isChosen, pick) {
-  return make("button", { class: "m", type: "button", role: "radio", "aria-checked": String(isChosen), tabindex: isChosen ? "0" : "-1", onclick: () => isChosen || pick() },
-    make("span", "t", make("span", "", offer.title), make("span", offer.missing ? "w warn" : "w", offer.missing || "Possible")),
-    make("span", "d", offer.sentence),
-    make("span", "h", offer.missing ? `${offer.reads} so far` : offer.reads));
-}
-
-function move(event, group) {
-  const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  if (!way) return;
-  event.preventDefault();
-  const all = [...group.children];
-  all.at((all.indexOf(document.activeElement) + way) % all.length).click();
-}
-
-/* ---- what is in the chosen snapshot, and what was left out of it ---- */
-
-const LEFT_OUT = [
-  ["superseded", "judgments changed later by their author"], ["held_out", "judgments on held-out prompts"], ["other_feedback", "judgments of another kind"],
-  ["no_pair", "judgments in which all answers tie"], ["ties", "pairs of answers that tie"], ["missing", "verdicts whose text is gone"],
-  ["identical", "verdicts between two equal answers"], ["duplicates", "verdicts said again by someone"], ["contradictions", "verdicts contradicted by as many or more"],
-];
-
-export function snapshotCounts(root, given) {
-  follow(root, given, (snapshot) => fill(root, snapshot ? counted(snapshot) : say("", "There is no snapshot that this method can read yet. Freeze one from the judgments there are.")));
-}
-
-function counted({ counts, judgments, people, rows, rows_are: are, fingerprint, notes = [] }) {
-  const row = (number, words, cls = "") => make("tr", cls, make("td", "n", number.toLocaleString("en")), make("td", "", words));
-  const labels = counts.desirable === undefined ? "" : ` (${counts.desirable} up, ${counts.undesirable} down)`;
-  const out = LEFT_OUT.filter(([name]) => counts[name]).map(([name, words]) => row(counts[name], words, "mut"));
-  const table = make("table", "counts", make("caption", "sr", "What is in this snapshot"), make("tbody", "",
-    row(counts.judgments ?? judgments, `judgments were looked at`),
-    row(rows, `${are} to learn from${labels}`, "b"),
-    row(judgments, `judgments are behind them, by ${people === 1 ? "1 person" : `${people} people`}`),
-    out.length && make("tr", "", make("th", { colspan: "2", scope: "rowgroup" }, "Left out")), out,
-    make("tr", "mut", make("td", { class: "fp", colspan: "2" }, "Fingerprint ", make("span", "mono", fingerprint.slice(0, 12))))));
-  return [notes.map((note) => make("p", "note small", note)), table];
-}
-
-/* ---- a sentence in place, or where to go; the next button pressed makes it old ---- */
-
-export function said(root, given) {
-  follow(root, given, (what) => {
-    if (what.go) { location.assign(what.go); return; }
-    fill(root, say(what.kind, what.sentence));
-    root.scrollIntoView({ block: "nearest" });
-  }, () => fill(root));
-  document.addEventListener("click", (event) => {
-    if (!given.props.value || !event.target.closest("button")) return;
-    given.props.value = ""; // so that the same sentence again is a change
-    fill(root);
-  }, true);
-}
+const section = (name, cls = "") => make("section", { class: `card ${cls}`, "aria-label": name });
+const figure = (value, words) => make("div", "fact", make("b", "", value), make("span", "", words));
+const short = (missing) => (missing.length > 28 ? "Not enough yet" : missing);
+const prefixed = (faults) => Object.fromEntries(Object.entries(faults).map(([name, words]) => [`launch-${name}`, words]));
+})();

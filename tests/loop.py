@@ -6,9 +6,11 @@ The scripted person reads only what the page shows and uses only its keys and bu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -43,10 +45,17 @@ def enter(page: Page, name: str) -> None:
 
 def import_prompts(page: Page, file: Path, source: str) -> str:
     """Returns what the page says came of it."""
+    return import_rows(page, "Prompts", file, source)
+
+
+def import_rows(page: Page, kind: str, file: Path, source: str) -> str:
+    """Brings a file of this kind on the data page; returns what is said of it."""
     page.goto("/data/")
+    page.locator("#kind input").click()
+    page.get_by_role("option", name=kind, exact=True).click()
     page.locator("#source textarea, #source input").first.fill(source)
     page.locator("#file input[type=file]").set_input_files(file)
-    expect(page.locator("#file")).to_contain_text(file.name)
+    expect(page.locator("#file td a")).to_have_attribute("href", re.compile(re.escape(file.name)))  # it is uploaded
     page.locator("#go").click()
     said = page.locator("#part-said .say")
     expect(said).to_be_visible()
@@ -107,22 +116,60 @@ def submit(page: Page) -> None:
     page.wait_for_function("before => document.querySelector('.ls').dataset.item !== before", arg=before)
 
 
-def train(page: Page, method: str, seconds: float = 180) -> str:
-    """Freezes what was labelled, starts a run of this method, waits for its end; returns the outcome's sentence."""
-    start_run(page, method)
+def train(page: Page, method: str, seconds: float = 180, **form: Any) -> str:
+    """As start_run; then waits for the end of the run and returns the outcome's sentence."""
+    start_run(page, method, **form)
     done = page.locator(".st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
     expect(done.first).to_be_visible(timeout=seconds * 1000)
     return page.locator(".say").first.inner_text()
 
 
-def start_run(page: Page, method: str) -> None:
-    """Freezes what was labelled and starts a run of this method."""
+def start_run(
+    page: Page,
+    method: str,
+    *,
+    parent: str | None = None,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    reward_model: str | None = None,
+    tuning: str | None = None,
+) -> str:
+    """Freezes what the method reads, fills the form, starts the run; returns its id. `method` is the card's title.
+
+    What is not given stays as it is proposed. `settings` are by field name, in the order they are to be filled in.
+    """
     page.goto("/runs/new")
     page.get_by_role("radio", name=re.compile(f"^{method}")).click()
-    page.get_by_role("button", name="Freeze").click()
-    expect(page.locator("#said")).to_contain_text("Frozen as")
-    page.get_by_role("button", name="Start run").click()
+    freeze(page)
+    if parent:
+        page.locator("#parent").select_option(parent)
+    chosen = {"tuning": tuning, "reward_model": reward_model}
+    for name, value in {**{name: one for name, one in chosen.items() if one}, **settings}.items():
+        set_field(page, name, value)
+    page.get_by_role("button", name="Start run").click()  # waits while it is refused
     page.wait_for_url(re.compile(r"/runs/?\?run="))
+    return page.url.rsplit("run=", 1)[1]
+
+
+def freeze(page: Page) -> str:
+    """A snapshot of what the chosen method reads, which the form then learns from; returns what is said of it."""
+    page.get_by_role("button", name="Freeze a snapshot now").click()
+    expect(page.locator("#said")).to_contain_text(re.compile("Frozen as|Nothing is new since"), timeout=SLOW)
+    return page.locator("#said").inner_text()
+
+
+def set_field(page: Page, name: str, value: object) -> None:
+    """One setting of the new-run form, unfolded first where it is folded away."""
+    field = page.locator(f"#setting-{name}")
+    folded = page.locator("details.more", has=field)
+    if folded.count() and folded.get_attribute("open") is None:
+        folded.locator("summary").click()
+    kind = field.evaluate("field => field.type === 'checkbox' ? 'switch' : field.tagName")
+    if kind == "SELECT":
+        field.select_option(str(value))
+    elif kind == "switch":
+        field.set_checked(bool(value))
+    else:
+        field.fill(str(value))
 
 
 def compare(page: Page, first: str, second: str, items: int, likes: Likes) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import math
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from alignment import run_directory
-from alignment.progress import read_progress, seconds_left
+from alignment.progress import all_points, read_progress, seconds_left
 from alignment.run_directory import Outcome
 from alignment.train import DirectoryReport, sentence_for
 from storage.errors import RunFailed
@@ -53,6 +55,51 @@ def test_a_half_written_last_line_is_left_for_the_next_time(directory: Path):
     assert [point["step"] for point in read_progress(directory, since=first.offset).points] == [2]
 
 
+def test_an_offset_from_before_a_resume_starts_again_from_the_first_point(directory: Path):
+    # given: a page that has three points, and a run that was cut back to its second and has gone on
+    metrics = directory / run_directory.METRICS
+    metrics.write_text(line(1, time=1) + line(2, time=2) + line(3, time=3))
+    had = read_progress(directory)
+    metrics.write_text(line(1, time=1) + line(2, time=2) + line(3, time=9) + line(4, time=10))
+
+    then = read_progress(directory, since=had.offset, after=had.points[-1]["time"])
+
+    assert then.points_from == 0
+    assert [(point["step"], point["time"]) for point in then.points] == [(1, 1), (2, 2), (3, 9), (4, 10)]
+
+
+def test_an_offset_beyond_the_file_starts_again_too(directory: Path):
+    metrics = directory / run_directory.METRICS
+    metrics.write_text(line(1) + line(2))
+    had = read_progress(directory)
+    metrics.write_text(line(1))
+    assert [point["step"] for point in read_progress(directory, since=had.offset).points] == [1]
+
+
+def test_an_offset_that_still_fits_goes_on_from_there(directory: Path):
+    metrics = directory / run_directory.METRICS
+    metrics.write_text(line(1, time=1) + line(2, time=2))
+    had = read_progress(directory)
+    then = read_progress(directory, since=had.offset, after=2)
+    assert (then.points, then.points_from, then.offset) == ((), had.offset, had.offset)
+
+
+def test_points_measured_on_held_out_rows_are_points_too(directory: Path):
+    held_out = json.dumps({"step": 2, "steps": 10, "time": 5.0, "eval_loss": 0.9}) + "\n"
+    (directory / run_directory.METRICS).write_text(line(1) + line(2) + held_out)
+    seen = read_progress(directory)
+    assert (seen.step, seen.steps, len(seen.points)) == (2, 10, 3)
+
+
+def test_all_points_are_read_again_when_there_are_more(directory: Path):
+    metrics = directory / run_directory.METRICS
+    assert all_points(directory) == ()
+    metrics.write_text(line(1))
+    assert len(all_points(directory)) == 1
+    metrics.write_text(line(1) + line(2))
+    assert [point["step"] for point in all_points(directory)] == [1, 2]
+
+
 def test_a_damaged_line_hides_no_other(directory: Path):
     (directory / run_directory.METRICS).write_text(line(1) + '{"step": 2, "st\n' + line(3))
     assert [point["step"] for point in read_progress(directory).points] == [1, 3]
@@ -66,10 +113,35 @@ def test_time_left_is_the_pace_times_what_is_left():
 
 
 def test_a_living_run_tells_its_time_left(directory: Path):
-    (directory / run_directory.METRICS).write_text(line(4, time=100.0) + line(6, time=106.0))
+    with run_directory.lock(directory):
+        now = time.time()
+        (directory / run_directory.METRICS).write_text(line(4, time=now + 100) + line(6, time=now + 106))
+        seen = read_progress(directory)
+    assert (seen.state, seen.seconds_left) == ("training", pytest.approx(12.0))
+
+
+def test_the_night_between_a_stop_and_a_resume_is_not_part_of_the_pace(directory: Path):
+    yesterday = time.time() - 86_400
+    with run_directory.lock(directory):
+        now = time.time()
+        lines = [line(3, time=yesterday), line(4, time=now + 100), line(6, time=now + 106)]
+        (directory / run_directory.METRICS).write_text("".join(lines))
+        assert read_progress(directory).seconds_left == pytest.approx(12.0)
+
+
+def test_a_resumed_run_that_has_measured_nothing_yet_has_no_pace_but_a_step(directory: Path):
+    (directory / run_directory.METRICS).write_text(line(3, time=100.0) + line(4, time=200.0))
     with run_directory.lock(directory):
         seen = read_progress(directory)
-    assert (seen.state, seen.seconds_left) == ("training", 12.0)
+    assert (seen.step, seen.seconds_left) == (4, None)
+
+
+def test_what_a_run_took_counts_its_earlier_attempts_and_what_it_does_now(directory: Path):
+    point = {"step": 3, "steps": 10, "time": 1_000.0, "seconds": 34.0, "loss": 1.0}
+    (directory / run_directory.METRICS).write_text(json.dumps(point) + "\n")
+    with run_directory.lock(directory):
+        assert read_progress(directory, now=1_005.0).seconds == 39.0
+    assert read_progress(directory, now=9_999.0).seconds == 34.0  # killed: nobody knows what came after its last line
 
 
 def test_a_living_run_says_how_far_it_is(directory: Path):
@@ -97,8 +169,23 @@ def test_the_log_shows_its_last_lines(directory: Path):
     assert read_progress(directory).log[-2:] == ("line 98", "line 99")
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_and_stays_valid_json(directory: Path):
-    with pytest.raises(RunFailed, match="no longer a number after step 3 of 9"):
+def test_until_a_resumed_run_has_begun_the_log_is_that_of_the_attempt_before(directory: Path):
+    (directory / run_directory.ATTEMPTS).mkdir()
+    (directory / run_directory.ATTEMPTS / "log-1.txt").write_text("stopped\n")
+    assert read_progress(directory).log == ("stopped",)
+    (directory / run_directory.LOG).write_text("going on\n")
+    assert read_progress(directory).log == ("going on",)
+
+
+def test_a_run_in_the_line_of_a_cluster_says_what_the_cluster_says(directory: Path):
+    (directory / run_directory.SUBMISSION).write_text(
+        json.dumps({"job": "j", "sentence": "The cluster has it in line."})
+    )
+    assert read_progress(directory).message == "The cluster has it in line."
+
+
+def test_a_value_that_is_not_a_number_is_left_out_so_that_a_line_stays_valid_json(directory: Path):
+    with suppress(RunFailed):
         DirectoryReport(directory).metrics(3, 9, {"loss": math.nan, "grad_norm": math.inf, "kl": 1.0})
     (point,) = read_progress(directory).points
     assert point["kl"] == 1.0 and "loss" not in point

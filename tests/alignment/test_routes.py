@@ -12,10 +12,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
-from alignment import run_directory, run_queue
-from alignment.routes import models_router, runs_router
+from alignment import run_directory, run_queue, settings_file
+from alignment.models_routes import models_router
+from alignment.routes import runs_router
 from alignment.run_directory import Outcome
-from storage import judgments, model_versions, prompts
+from storage import judgments, model_versions, prompts, runs
 from storage.errors import AppError
 from storage.records import Person, Ranking, Run
 from tests import makers
@@ -76,7 +77,14 @@ def measured(run: Run, *steps: int, of: int = 10) -> None:
     """As the run itself writes them."""
     with (Path(run.directory) / run_directory.METRICS).open("a") as file:
         for step in steps:
-            file.write(json.dumps({"step": step, "steps": of, "time": time.time() - 10 + step, "loss": 0.6}) + "\n")
+            file.write(json.dumps({"step": step, "steps": of, "time": time.time() + step, "loss": 0.6}) + "\n")
+
+
+def held_out(run: Run, losses: Mapping[int, float]) -> None:
+    """Measurements on held-out rows, which are lines of their own."""
+    with (Path(run.directory) / run_directory.METRICS).open("a") as file:
+        for step, loss in losses.items():
+            file.write(json.dumps({"step": step, "steps": 10, "time": time.time(), "eval_loss": loss}) + "\n")
 
 
 def ended(lab: Lab, run: Run, state: run_directory.OutcomeState = "succeeded") -> None:
@@ -152,8 +160,6 @@ def test_settings_say_which_were_changed(lab: Lab, web: Web) -> None:
 
 
 def test_a_run_of_a_method_that_is_gone_is_still_shown(lab: Lab, web: Web) -> None:
-    from storage import runs
-
     snapshot = lab.freeze("preference", 20)
     gone = makers.run(
         "old-01", method="old", settings={"x": 1}, snapshot_id=snapshot.id, state="failed", message="Failed."
@@ -163,12 +169,10 @@ def test_a_run_of_a_method_that_is_gone_is_still_shown(lab: Lab, web: Web) -> No
     detail = web.get("/api/runs/old-01")
 
     assert detail["method"] == "old"
-    assert detail["settings"] == [{"name": "x", "title": "x", "value": 1, "changed": False}]
+    assert detail["settings"] == [{"name": "x", "title": "x", "value": 1, "proposed": 1, "changed": False}]
 
 
 def test_a_run_whose_settings_have_changed_names_since_is_still_shown(lab: Lab, web: Web) -> None:
-    from storage import runs
-
     snapshot = lab.freeze("preference", 20)
     runs.add(lab.database, makers.run("dpo-01", method="dpo", settings={"old_name": 1}, snapshot_id=snapshot.id))
 
@@ -176,6 +180,120 @@ def test_a_run_whose_settings_have_changed_names_since_is_still_shown(lab: Lab, 
 
     assert detail["steps"] == 0
     assert [one["name"] for one in detail["settings"]] == ["old_name"]
+
+
+def test_a_waiting_run_says_behind_which_it_waits_and_when_that_one_should_end(lab: Lab, web: Web) -> None:
+    snapshot = lab.freeze("preference", 20)
+    first, second, third = (lab.start("dpo", snapshot) for _ in range(3))
+    with run_directory.lock(Path(first.directory)):
+        measured(first, 11, 12, of=20)  # a second a step, 8 steps left
+        run_queue.follow(lab.database, on_version=lambda version: None)
+        listed = {run["id"]: run for run in web.get("/api/runs")["runs"]}
+
+    assert [(listed[run.id]["place"], listed[run.id]["behind"]) for run in (second, third)] == [
+        (1, first.id),
+        (2, second.id),
+    ]
+    assert listed[second.id]["starts_in"] == pytest.approx(8, abs=0.5)
+    assert (listed[second.id]["device"], listed[third.id]["starts_in"]) == ("cpu", None)
+
+
+def test_a_run_tells_its_health_and_its_best_checkpoint(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    with run_directory.lock(Path(run.directory)):
+        measured(run, 1, 2)
+        held_out(run, {0: 0.69, 4: 0.61, 8: 0.65})
+        detail = web.get(f"/api/runs/{run.id}")
+        (listed,) = web.get("/api/runs")["runs"]
+
+    assert (detail["health"]["kind"], detail["health"]["title"]) == ("ok", "Nothing wrong")
+    assert listed["health"] == "Nothing wrong so far."
+    assert (detail["best"]["step"], detail["best"]["value"]) == (4, 0.61)
+
+
+def test_before_anything_was_measured_there_is_no_health_and_no_best(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    detail = web.get(f"/api/runs/{run.id}")
+    assert (detail["health"], detail["best"], detail["evaluation"]) == (None, None, None)
+
+
+def test_a_stopped_run_can_be_resumed_from_its_newest_whole_checkpoint(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    for step, whole in ((4, True), (6, False)):
+        checkpoint = Path(run.directory) / run_directory.CHECKPOINTS / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        if whole:
+            (checkpoint / run_directory.COMPLETE).touch()
+    assert not web.get(f"/api/runs/{run.id}")["can_resume"]
+    ended(lab, run, "stopped")
+    stopped = web.get(f"/api/runs/{run.id}")
+
+    answer = web.client.post(f"/api/runs/{run.id}/resume")
+
+    assert (stopped["can_resume"], stopped["checkpoint_step"]) == (True, 4)
+    assert answer.json() == {"state": "waiting"}
+    assert web.get(f"/api/runs/{run.id}")["attempt"] == 2
+
+
+def test_a_run_that_succeeded_cannot_be_resumed(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    ended(lab, run)
+
+    assert not web.get(f"/api/runs/{run.id}")["can_resume"]
+    assert web.client.post(f"/api/runs/{run.id}/resume").status_code == 400
+
+
+def test_a_run_that_is_run_again_says_whether_the_same_weights_came_of_it(lab: Lab, web: Web) -> None:
+    first = lab.start("dpo", lab.freeze("preference", 20), epochs=3)
+    ended(lab, first)
+
+    again = web.client.post(f"/api/runs/{first.id}/again").json()["id"]
+
+    assert web.get(f"/api/runs/{again}")["repeats"] == {"id": first.id, "same": None}
+    assert runs.get(lab.database, again).settings == runs.get(lab.database, first.id).settings
+    assert runs.get(lab.database, again).started_by == "eve"
+    ended(lab, runs.get(lab.database, again))
+    assert web.get(f"/api/runs/{again}")["repeats"] == {"id": first.id, "same": True}
+
+
+def test_a_run_laid_over_another_names_only_what_it_has_other(lab: Lab, web: Web) -> None:
+    snapshot = lab.freeze("preference", 20)
+    here, there = lab.start("dpo", snapshot), lab.start("dpo", snapshot, learning_rate=1e-4)
+    measured(there, 1, 2)
+
+    laid = web.get(f"/api/runs/{there.id}/curves?against={here.id}")
+
+    assert [point["step"] for point in laid["points"]] == [1, 2]
+    assert laid["differences"] == [{"name": "learning_rate", "here": here.settings["learning_rate"], "there": 1e-4}]
+
+
+def test_settings_come_as_a_file_that_can_be_read_back(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20), epochs=3)
+
+    answer = web.client.get(f"/api/runs/{run.id}/settings.yaml")
+
+    assert answer.headers["content-disposition"] == f'attachment; filename="{run.id}.yaml"'
+    assert "epochs: 3" in answer.text
+    method, settings, _ = settings_file.from_yaml(answer.text)
+    assert (method, settings["epochs"]) == ("dpo", 3)
+
+
+def test_an_offset_from_before_a_resume_brings_all_points(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    measured(run, 1, 2)
+    had = web.get(f"/api/runs/{run.id}")
+    (Path(run.directory) / run_directory.METRICS).unlink()
+    measured(run, 1)
+
+    then = web.get(f"/api/runs/{run.id}?since={had['offset']}&after={had['points'][-1]['time']}")
+
+    assert (then["points_from"], [point["step"] for point in then["points"]]) == (0, [1])
+
+
+def test_an_evaluation_is_passed_on(lab: Lab, web: Web) -> None:
+    run = lab.start("dpo", lab.freeze("preference", 20))
+    run_directory.write_json(Path(run.directory) / run_directory.EVALUATION, {"kind": "reward_model", "accuracy": 0.9})
+    assert web.get(f"/api/runs/{run.id}")["evaluation"]["accuracy"] == 0.9
 
 
 def test_stopping_a_run_in_line_ends_it(lab: Lab, web: Web) -> None:
@@ -201,7 +319,10 @@ def test_runs_and_models_are_for_engineers(web: Web, path: str, role: str) -> No
     assert web.client.get(path).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/api/runs/x/stop", "/api/models/v0/load", "/api/models/v0/unload"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/runs/x/stop", "/api/runs/x/resume", "/api/runs/x/again", "/api/models/v0/load", "/api/models/v0/unload"],
+)
 def test_nobody_else_stops_loads_or_unloads(lab: Lab, web: Web, path: str) -> None:
     web.role = "lead"
 

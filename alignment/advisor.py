@@ -1,0 +1,200 @@
+"""Which method fits what there is to learn from, and why: the guide's decision flow.
+
+    a model that only continues text               a model that answers
+      documents it has not read → pretrain           pairs → dpo
+      demonstrations            → sft                 thumbs, even very uneven ones → kto
+      pairs                     → orpo                demonstrations → sft
+      thumbs                    → kto                 a reward model and prompts → rloo
+                                                      pairs → reward_model
+                                                      documents → pretrain
+
+The first that is possible on rows this line of versions has not learned from yet; where nothing is new, the first that
+is possible. Nobody is asked to believe it: it says what it counted, and every field stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from storage.records import Judgment, Ranking
+
+PAPERS = "papers report 63 to 77"  # % of pairs on which two people agree (arXiv:2009.01325, 2203.02155, 2204.05862)
+FEWEST_COMPARED = 10  # below, a share of agreement is chance
+FOR_A_BASE = ("pretrain", "sft", "orpo", "kto")
+FOR_ONE_THAT_ANSWERS = ("dpo", "kto", "sft", "rloo", "reward_model", "pretrain")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of `compared` pairs of answers that two people ranked, they put `same` in the same order."""
+
+    same: int
+    compared: int
+
+    @property
+    def known(self) -> bool:
+        return self.compared >= FEWEST_COMPARED
+
+    @property
+    def percent(self) -> str:
+        return f"{round(100 * self.same / self.compared)} %"
+
+
+@dataclass(frozen=True)
+class Readable:
+    """What one method would read. `new` are the rows that the parent's line has not learned from."""
+
+    title: str
+    rows_are: str
+    needs: int
+    rows: int
+    new: int
+    possible: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The data at hand. `answers`: the parent was taught to answer; one that was not only continues text."""
+
+    parent: str
+    answers: bool
+    readable: Mapping[str, Readable]
+    judgments: Mapping[str, int] = field(default_factory=dict)  # by method: how many are behind its rows
+    thumbs: tuple[int, int] = (0, 0)  # up, down
+    agreement: Agreement = Agreement(0, 0)
+    reward_model: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do. Where nothing can start yet it is not `ready`, and `method` is the nearest to being possible."""
+
+    method: str
+    title: str
+    why: str
+    figures: tuple[tuple[str, str], ...]
+    ready: bool = True
+
+
+def advise(evidence: Evidence) -> Advice:
+    flow = FOR_ONE_THAT_ANSWERS if evidence.answers else FOR_A_BASE
+    possible = [name for name in flow if name in evidence.readable and evidence.readable[name].possible]
+    if not possible:
+        return _label_first(evidence)
+    fresh = [name for name in possible if evidence.readable[name].new >= evidence.readable[name].needs]
+    chosen = (fresh or possible)[0]
+    one = evidence.readable[chosen]
+    return Advice(
+        method=chosen,
+        title=f"Train {evidence.parent} with {one.title}",
+        why=f"{_because(chosen, one, evidence)} {_rather_than(chosen, evidence)}".strip(),
+        figures=_figures(chosen, one, evidence),
+    )
+
+
+def agreement(judgments: Sequence[Judgment]) -> Agreement:
+    """How often two people who ranked the same two answers put the same one first. Ties say nothing."""
+    superseded = {one.supersedes for one in judgments if one.supersedes}
+    first: dict[frozenset[str], dict[str, str]] = {}
+    for judgment in judgments:
+        if judgment.id not in superseded:
+            for better, worse in _preferences(judgment):
+                first.setdefault(frozenset((better, worse)), {})[judgment.labeler] = better
+    pairs = [two for said in first.values() for two in combinations(said.values(), 2)]
+    return Agreement(same=sum(one == other for one, other in pairs), compared=len(pairs))
+
+
+def _preferences(judgment: Judgment) -> Collection[tuple[str, str]]:
+    return [
+        (better, worse)
+        for verdict in judgment.verdicts
+        if isinstance(verdict, Ranking)
+        for above, below in combinations(verdict.tiers, 2)
+        for better in above
+        for worse in below
+    ]
+
+
+# ---- in words -------------------------------------------------------------------------------------------------------
+
+
+def _because(name: str, one: Readable, evidence: Evidence) -> str:
+    """The first sentence: what it would learn from, and why that fits."""
+    rows = f"{one.rows:,} {one.rows_are}"
+    behind = evidence.judgments.get(name, 0)
+    agree = f", on which people agree {evidence.agreement.percent} of the time" if evidence.agreement.known else ""
+    up, down = evidence.thumbs
+    said = {
+        "dpo": f"It learns from pairs, and your {behind:,} judgments make {one.rows:,} of them{agree}.",
+        "orpo": f"{evidence.parent} does not answer yet, and there are {rows} but no demonstrations: ORPO teaches the "
+        "form and the preference in one go.",
+        "kto": f"It learns from single thumbs, however uneven: you have {up:,} up and {down:,} down.",
+        "sft": f"There are {rows} of what an answer should be, and imitating them is the first step"
+        + (f" for {evidence.parent}, which only continues text so far." if not evidence.answers else "."),
+        "pretrain": f"{evidence.parent} can read {rows} of your field before it learns to answer"
+        + ("." if not evidence.answers else "; there is no feedback to learn from yet."),
+        "rloo": f"The reward model {evidence.reward_model} can score new answers to {rows}, so nobody has to judge "
+        "them first.",
+        "reward_model": f"Your {rows} can teach a model to score answers as people would.",
+    }
+    return said[name]
+
+
+def _rather_than(name: str, evidence: Evidence) -> str:
+    """The second sentence: why not the others, or what comes after."""
+    can = {other: one for other, one in evidence.readable.items() if one.possible and other != name}
+    if name == "pretrain" and not evidence.answers:
+        return "It will still not answer questions: SFT on demonstrations comes after." + _has(can, "sft")
+    if name == "pretrain":
+        return "Whole documents can make it forget how to answer, so a LoRA is proposed, which keeps its weights."
+    if name == "sft" and not evidence.answers:
+        return "Comparisons can only choose among answers that it already gives, so they come after."
+    if name == "orpo":
+        return "DPO would need a version that answers already."
+    if name == "reward_model":
+        return "RLOO can then use its scores."
+    longer = " and then several times as long" if name in ("dpo", "kto") else ""
+    without = "" if evidence.reward_model else f"RLOO would need a reward model first{longer}"
+    only = f"SFT would learn from the {can['sft'].rows:,} {can['sft'].rows_are} only" if "sft" in can else ""
+    sentence = "; ".join(part for part in (without, only) if part and name != "rloo")
+    return f"{sentence}." if sentence else _no_other(name)
+
+
+def _has(can: Mapping[str, Readable], name: str) -> str:
+    return f" You have {can[name].rows:,} of them." if name in can else ""
+
+
+def _no_other(name: str) -> str:
+    return {
+        "rloo": "It writes its own answers during the run, which takes several times as long as DPO.",
+        "sft": "Once people have compared its answers, DPO goes further.",
+    }.get(name, "It is the shortest way from what people said to a version that answers so.")
+
+
+def _figures(name: str, one: Readable, evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    figures = [(f"{one.rows:,} {one.rows_are}", f"{one.title} needs {one.needs:,}")]
+    if name in ("dpo", "orpo", "reward_model") and evidence.agreement.known:
+        figures.append((evidence.agreement.percent, f"agreement; {PAPERS}"))
+    if name == "kto":
+        up, down = evidence.thumbs
+        figures.append((f"{up:,} : {down:,}", "thumbs up to thumbs down"))
+    return tuple(figures)
+
+
+def _label_first(evidence: Evidence) -> Advice:
+    """What is nearest to being possible, and how much of it is missing."""
+    flow = FOR_ONE_THAT_ANSWERS if evidence.answers else FOR_A_BASE
+    there = [name for name in flow if name in evidence.readable and name != "rloo"]
+    nearest = max(there, key=lambda name: min(1.0, evidence.readable[name].rows / evidence.readable[name].needs))
+    one = evidence.readable[nearest]
+    missing = max(1, one.needs - one.rows)
+    return Advice(
+        method=nearest,
+        title="Not enough to learn from yet",
+        why=f"{one.title} is nearest: it needs {one.needs:,} {one.rows_are} and there are {one.rows:,}. "
+        f"Label or import {missing:,} more, and it can start.",
+        figures=_figures(nearest, one, evidence),
+        ready=False,
+    )
