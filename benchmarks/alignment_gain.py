@@ -102,7 +102,8 @@ def run_once(home: Path, method: str, seed: int) -> Outcome:
         engines.wait_ready("base")
         # samples are drawn by the project's name, so each seed has its own
         project = replace(first_project("base"), name=f"Seed {seed}", feedback_type=FEEDBACK[method])
-        collect(database, engines, projects.save(database, project), method)
+        most = MOST_PAIRS if method == "dpo" else MOST_THUMBS
+        collect(database, engines, projects.save(database, project), most)
         started = time.monotonic()
         version, rows = train(database, home, method, seed, base)
         seconds = time.monotonic() - started
@@ -130,11 +131,11 @@ def serve(database: Database, engines: Engines) -> None:
     engines.serve([ServedVersion(one.id, one.base_path, one.adapter_path) for one in served])
 
 
-def collect(database: Database, engines: Engines, project: Project, method: str) -> None:
-    """Judges items as they come until there are as many rows as the bar allows."""
+def collect(database: Database, engines: Engines, project: Project, most: int) -> None:
+    """Judges items as they come, by ranking or thumbs as the project asks, until there are so many rows."""
     queue = Queue(database, minimum_responses=lambda name: feedback_type(name).minimum_responses)
     sampler = Sampler(database, queue, engines)
-    say, most = (ranked, MOST_PAIRS) if method == "dpo" else (thumbed, MOST_THUMBS)
+    say = ranked if project.feedback_type == "ranking" else thumbed
     rows = 0
     while rows < most:
         items = queue.take(project, "rater", 8, "tab")
