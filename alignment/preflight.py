@@ -27,7 +27,6 @@ from alignment.launchers.launch import Launch
 from alignment.memory import Plan
 from alignment.methods import method_named
 from alignment.methods.base import Method, Parent, TunedMethod
-from alignment.methods.held_out import split_by_prompt
 from alignment.methods.kto import KTO
 from alignment.methods.pretrain import Pretrain
 from alignment.row_checks import Check, Seen
@@ -215,8 +214,7 @@ class Job:
 
     def _learned(self, seen: Seen) -> int:
         """Rows that are learned from, or windows of documents; of the whole snapshot."""
-        share = self.method.held_out_share if isinstance(self.method, TunedMethod) else 0.0
-        learned = len(split_by_prompt(seen.usable, share, self.method.seed).learned)
+        learned = len(self.method.split(seen.usable).learned)
         of_all = int(self.asked.snapshot["rows"]) / len(seen.rows)
         if isinstance(self.method, Pretrain):
             tokens = fmean(one.longest for one in seen.tokens) * learned * of_all
@@ -262,7 +260,7 @@ def checks_of_rows(whole: Seen, seen: Seen, method: Method, asked: Asked, tokeni
         *_of_text(whole, method),
         row_checks.duplicates(whole),
         row_checks.no_held_out(whole, set(asked.held_out)),
-        row_checks.split_by_prompt(split_by_prompt(used, share, method.seed), share, whole),
+        row_checks.split_by_prompt(method.split(used), share, whole),
     ]
     if seen.reads == "language_modeling":
         found.append(row_checks.licences(asked.unknown_licences, int(asked.snapshot["rows"])))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from alignment.methods.held_out import Split, split_by_prompt
 from storage.errors import BadInput, NotEnoughFeedback
 from storage.records import DatasetType
 
@@ -121,6 +122,10 @@ class Method(BaseModel, ABC):
     @abstractmethod
     def steps(self, rows: int) -> int:
         """How many optimiser steps this many rows take."""
+
+    def split(self, rows: Sequence[Mapping[str, Any]]) -> Split:
+        """The rows to learn from, and those to measure on only."""
+        return Split(list(rows), [])
 
     def template_for(self, parent_template: str) -> str:
         """The prompt template to train with, and so to serve with: the parent's, unless the method says otherwise."""
@@ -231,6 +236,9 @@ class TunedMethod(Method):
     def whole_steps(self) -> int:
         """A run can be stopped and measured, and so go on exactly, at every multiple of this many steps."""
         return 1
+
+    def split(self, rows: Sequence[Mapping[str, Any]]) -> Split:
+        return split_by_prompt(rows, self.held_out_share, self.seed)
 
     def steps(self, rows: int) -> int:
         """Of this many rows that are learned from, the held-out ones not among them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, Literal
 
@@ -19,10 +19,12 @@ from alignment.methods.base import (
     TunedMethod,
     Tuning,
 )
+from alignment.methods.held_out import Split, split_by_prompt
 from labeling.engines.model_folder import check_model_folder, tokenizer_fingerprint
 from storage.errors import BadInput
 from storage.records import DatasetType
 
+MOST_HELD_OUT = 24  # prompts: each is answered four times at every measurement, which soon costs more than the training
 STEPS: Mapping[Preset, int] = {"quick": 16, "balanced": 30, "thorough": 60}
 
 
@@ -126,6 +128,9 @@ class RLOO(TunedMethod):
     def whole_steps(self) -> int:
         """The answers that a step learns from again are not kept in a checkpoint."""
         return self.iterations
+
+    def split(self, rows: Sequence[Mapping[str, Any]]) -> Split:
+        return split_by_prompt(rows, min(self.held_out_share, MOST_HELD_OUT / max(1, len(rows))), self.seed)
 
     def steps(self, rows: int) -> int:
         """Prompts that do not fill a batch are left for another pass."""

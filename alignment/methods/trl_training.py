@@ -41,7 +41,7 @@ from transformers import (
 from transformers.trainer_utils import IntervalStrategy
 
 from alignment.methods.base import ATTENTION, Inputs, Report, Stopped, TunedMethod
-from alignment.methods.held_out import Split, split_by_prompt
+from alignment.methods.held_out import Split
 from alignment.rows_as_tokens import row_tokens, template_tokens
 from alignment.run_directory import CHECKPOINTS, COMPLETE, MODEL
 from labeling.engines.model_folder import write_base_mark
@@ -159,7 +159,7 @@ def fit(
 
 def _split(method: TunedMethod, inputs: Inputs, tokenizer: Any, longest: int, report: Report) -> Split:
     kept = checked(inputs.rows, method.reads, tokenizer, longest, report)
-    split = split_by_prompt(kept, method.held_out_share, method.seed)
+    split = method.split(kept)
     if split.note:
         report.note(split.note)
     return split
