@@ -90,21 +90,26 @@ class KTO(TunedMethod):
         up = self.desirable_weight or DESIRABLE_TO_UNDESIRABLE * down * undesirable / max(1, desirable)
         return up, down
 
+    def weights_on(self, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+        desirable = sum(bool(row["label"]) for row in rows)
+        return self.weights(desirable, len(rows) - desirable)
+
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
         from trl import KTOConfig, KTOTrainer  # type: ignore[attr-defined, unused-ignore]
 
         from alignment.methods import trl_training
 
-        desirable = sum(row["label"] for row in inputs.rows)
-        up, down = self.weights(desirable, len(inputs.rows) - desirable)
-        config = KTOConfig(
-            **trl_training.arguments(self, inputs),
-            beta=self.beta,
-            desirable_weight=up,
-            undesirable_weight=down,
-        )
-        parts = trl_training.Parts(prepare=lambda rows, tokenizer, longest: spread(rows, self.seed))
-        return trl_training.fit(KTOTrainer, config, self, inputs, report, parts)
+        config = KTOConfig(**trl_training.arguments(self, inputs), beta=self.beta)
+        weighed = False
+
+        def prepare(rows: Sequence[Mapping[str, Any]], tokenizer: Any, longest: int) -> list[Mapping[str, Any]]:
+            nonlocal weighed
+            if not weighed:  # the rows learned from come first; those held out, or left out, count for nothing
+                config.desirable_weight, config.undesirable_weight = self.weights_on(rows)
+                weighed = True
+            return spread(rows, self.seed)
+
+        return trl_training.fit(KTOTrainer, config, self, inputs, report, trl_training.Parts(prepare=prepare))
 
     def verdict(self, final: Mapping[str, float]) -> str:
         return margin_verdict(final, self.beta)

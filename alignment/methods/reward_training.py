@@ -21,17 +21,10 @@ from peft import LoraConfig, PeftModel, get_peft_model, load_peft_weights, set_p
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase, set_seed
 
 from alignment.methods.base import Inputs, Report, TunedMethod
+from alignment.methods.processes import first_process
 from alignment.methods.reward_model import Pair, evaluation, margins_of
-from alignment.methods.trl_training import (
-    Parts,
-    Rows,
-    base_of,
-    first_process,
-    let_gradients_through,
-    load_tokenizer,
-    loading,
-    lora,
-)
+from alignment.methods.trl_training import Parts, Rows
+from alignment.methods.weights import base_of, let_gradients_through, load_tokenizer, loading, lora
 from alignment.rows_as_tokens import template_tokens
 from labeling.engines.adapter_check import HEAD
 from labeling.engines.reward_scorer import Scale, Scorer, quiet, saved_head, write_scale
