@@ -159,6 +159,10 @@ def build(services: Services) -> FastAPI:
     def home() -> RedirectResponse:
         return RedirectResponse("/label/", status_code=303)
 
+    @app.get("/runs/new/")
+    def new_run() -> RedirectResponse:
+        return RedirectResponse("/runs/new", status_code=303)
+
     @app.get("/favicon.ico")
     def icon() -> FileResponse:
         return FileResponse(ASSETS / "favicon.svg", media_type="image/svg+xml")

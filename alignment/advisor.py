@@ -88,7 +88,7 @@ def advise(evidence: Evidence) -> Advice:
     one = evidence.readable[chosen]
     return Advice(
         method=chosen,
-        title=f"Train {evidence.parent} with {one.title}",
+        title=_title(chosen, one, evidence),
         why=f"{_because(chosen, one, evidence)} {_rather_than(chosen, evidence)}".strip(),
         figures=_figures(chosen, one, evidence),
     )
@@ -120,6 +120,14 @@ def _preferences(judgment: Judgment) -> Collection[tuple[str, str]]:
 # ---- in words -------------------------------------------------------------------------------------------------------
 
 
+def _title(name: str, one: Readable, evidence: Evidence) -> str:
+    if name == "pretrain":
+        return f"Let {evidence.parent} read on with {one.title}"
+    if name == "reward_model":
+        return f"Train a reward model from {evidence.parent}"
+    return f"Train {evidence.parent} with {one.title}"
+
+
 def _because(name: str, one: Readable, evidence: Evidence) -> str:
     """The first sentence: what it would learn from, and why that fits."""
     rows = f"{one.rows:,} {one.rows_are}"
@@ -133,8 +141,8 @@ def _because(name: str, one: Readable, evidence: Evidence) -> str:
         "kto": f"It learns from single thumbs, however uneven: you have {up:,} up and {down:,} down.",
         "sft": f"There are {rows} of what an answer should be, and imitating them is the first step"
         + (f" for {evidence.parent}, which only continues text so far." if not evidence.answers else "."),
-        "pretrain": f"{evidence.parent} can read {rows} of your field before it learns to answer"
-        + ("." if not evidence.answers else "; there is no feedback to learn from yet."),
+        "pretrain": f"{evidence.parent} can read {rows} of your field"
+        + (" before it learns to answer." if not evidence.answers else "; there is no feedback to learn from yet."),
         "rloo": f"The reward model {evidence.reward_model} can score new answers to {rows}, so nobody has to judge "
         "them first.",
         "reward_model": f"Your {rows} can teach a model to score answers as people would.",
@@ -155,15 +163,34 @@ def _rather_than(name: str, evidence: Evidence) -> str:
         return "DPO would need a version that answers already."
     if name == "reward_model":
         return "RLOO can then use its scores."
-    longer = " and then several times as long" if name in ("dpo", "kto") else ""
-    without = "" if evidence.reward_model else f"RLOO would need a reward model first{longer}"
-    only = f"SFT would learn from the {can['sft'].rows:,} {can['sft'].rows_are} only" if "sft" in can else ""
-    sentence = "; ".join(part for part in (without, only) if part and name != "rloo")
+    if name == "kto":
+        return _no_pairs(evidence)
+    without = "" if evidence.reward_model else "RLOO would need a reward model first and then several times as long"
+    only = _fewer(can, "sft", evidence.readable[name].rows)
+    sentence = "; ".join(part for part in (without, only) if part and name == "dpo")
     return f"{sentence}." if sentence else _no_other(name)
+
+
+def _no_pairs(evidence: Evidence) -> str:
+    """Thumbs are proposed where comparisons are too few, or are learned already."""
+    pairs = evidence.readable.get("dpo")
+    if pairs is None:
+        return _no_other("kto")
+    if pairs.possible:
+        return f"{evidence.parent} has learned from most of your {pairs.rows:,} {pairs.rows_are} already."
+    there = f"you have only {pairs.rows:,}" if pairs.rows else "there are none"
+    return f"{pairs.title} would need {pairs.needs:,} {pairs.rows_are}, and {there}."
 
 
 def _has(can: Mapping[str, Readable], name: str) -> str:
     return f" You have {can[name].rows:,} of them." if name in can else ""
+
+
+def _fewer(can: Mapping[str, Readable], name: str, rows: int) -> str:
+    """What is learned already, or would be as many rows, speaks for no method against it."""
+    if name not in can or can[name].new < can[name].needs or can[name].rows >= rows:
+        return ""
+    return f"{can[name].title} would learn from the {can[name].rows:,} {can[name].rows_are} only"
 
 
 def _no_other(name: str) -> str:
@@ -194,7 +221,7 @@ def _label_first(evidence: Evidence) -> Advice:
         method=nearest,
         title="Not enough to learn from yet",
         why=f"{one.title} is nearest: it needs {one.needs:,} {one.rows_are} and there are {one.rows:,}. "
-        f"Label or import {missing:,} more, and it can start.",
+        f"{'Import' if nearest == 'pretrain' else 'Label or import'} {missing:,} more, and it can start.",
         figures=_figures(nearest, one, evidence),
         ready=False,
     )

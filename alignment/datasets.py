@@ -123,12 +123,6 @@ def prompt_rows(prompts: Iterable[Prompt]) -> Rows:
     return _unjudged("prompt_only", "prompts", given)
 
 
-def unjudged_counts(dataset_type: DatasetType, total: int, held_out: int) -> dict[str, int]:
-    """The counts of stored documents or prompts, of which no two are the same, without reading them."""
-    of = "documents" if dataset_type == "language_modeling" else "prompts"
-    return {of: total, "held_out": held_out, "duplicates": 0, "rows": total - held_out}
-
-
 def preference_pairs(prompt: str, ranking: Ranking, texts: Mapping[str, str]) -> Iterator[PreferencePair]:
     """Every better-worse pair a ranking implies. Ties say nothing, so they produce nothing."""
     for better, worse in combinations(ranking.tiers, 2):

@@ -6,19 +6,16 @@ either: those that a project asks, or those that came from a source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 from alignment.datasets import (
     POLICY,
     UNJUDGED_POLICY,
-    VERDICT_OF,
     Rows,
     document_rows,
     prompt_rows,
     rows_from,
-    unjudged_counts,
 )
 from storage import documents, judgments, projects, prompts, responses, snapshots
 from storage.database import Database
@@ -54,19 +51,7 @@ def rows_of_projects(
     if dataset_type == "prompt_only":
         chosen = _prompt_sources(database, project_ids, sources)
         return prompt_rows(prompts.in_order(database, sources=chosen) if chosen is not None else [])
-    return _judged_rows(database, project_ids, dataset_type)
-
-
-def counts_of(
-    database: Database, dataset_type: DatasetType, project_ids: Sequence[str] = (), sources: Sequence[str] = ()
-) -> Mapping[str, int]:
-    """The counts of `rows_of_projects`, fit for a page that is drawn often: what did not change is not read again."""
-    if dataset_type == "language_modeling":
-        return unjudged_counts(dataset_type, *documents.count(database, sources))
-    if dataset_type == "prompt_only":
-        chosen = _prompt_sources(database, project_ids, sources)
-        return unjudged_counts(dataset_type, *(prompts.count(database, chosen) if chosen is not None else (0, 0)))
-    return _judged_counts(database, tuple(project_ids), judgments.count(database))[dataset_type]
+    return rows_from(dataset_type, *_said(database, project_ids))
 
 
 def freeze_snapshot(
@@ -96,26 +81,6 @@ def freeze_snapshot(
         judgment_ids=found.judgment_ids,
         source_ids=found.source_ids,
     )
-
-
-def new_since(snapshot: Snapshot, found: Rows) -> int:
-    """How many of the rows there are now came after the snapshot."""
-    frozen = {*snapshot.judgment_ids, *snapshot.source_ids}
-    column = {"language_modeling": "document_id", "prompt_only": "prompt_id"}.get(found.dataset_type, "judgment_id")
-    return sum(row[column] not in frozen for row in found.rows)
-
-
-def _judged_rows(database: Database, project_ids: Sequence[str], dataset_type: DatasetType) -> Rows:
-    return rows_from(dataset_type, *_said(database, project_ids))
-
-
-@lru_cache(maxsize=16)
-def _judged_counts(
-    database: Database, project_ids: tuple[str, ...], number: int
-) -> Mapping[DatasetType, Mapping[str, int]]:
-    """Judgments are only ever appended, so their number says whether what was counted still holds."""
-    said = _said(database, project_ids)
-    return {dataset_type: rows_from(dataset_type, *said).counts for dataset_type in VERDICT_OF}
 
 
 def _said(

@@ -40,7 +40,7 @@ COLLAPSED_ENTROPY = 0.1
 UNENDED_SHARE = 0.5
 NO_SPREAD = 0.8
 
-REFERENCED = ("dpo", "kto")  # their rewards are beta * log(policy / parent)
+REFERENCED = ("dpo", "kto")  # they measure against the parent
 IN_PAIRS = ("dpo", "orpo", "reward_model")  # their accuracy is that of a choice between two
 GENERATING = ("rloo", "ppo")
 HELD_OUT: Mapping[str, tuple[str, str, bool]] = {  # metric, what a person calls it, whether higher is better
@@ -111,6 +111,11 @@ class Seen:
     @property
     def step(self) -> int:
         return int(self.training[-1].get("step", 0)) if self.training else 0
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether its rewards are beta * log(policy / parent). Among DPO's losses, SimPO's knows no parent."""
+        return self.method in REFERENCED and self.settings.get("loss") != "simpo"
 
     @property
     def half_way(self) -> bool:
@@ -206,7 +211,7 @@ def chosen_falls(seen: Seen) -> Health | None:
     and lost 23 to 66 in runs of the paper's loss alone whose answers fell apart. One nat: a third as likely as before.
     """
     chosen, rejected = seen.in_nats("rewards/chosen"), seen.in_nats("rewards/rejected")
-    if seen.method not in REFERENCED or chosen is None or rejected is None:
+    if not seen.has_reference or chosen is None or rejected is None:
         return None
     if chosen > -FALLEN_NATS or rejected > chosen:
         return None
@@ -232,7 +237,7 @@ def margins_saturated(seen: Seen) -> Health | None:
     of a large model may reach 30 unharmed, so this warns.
     """
     margin, chosen = seen.in_nats("rewards/margins"), seen.in_nats("rewards/chosen")
-    if seen.method not in REFERENCED or margin is None or margin <= SATURATED_NATS:
+    if not seen.has_reference or margin is None or margin <= SATURATED_NATS:
         return None
     if chosen is not None and chosen > margin / 2:
         return None
@@ -405,7 +410,7 @@ def nothing_learned(seen: Seen) -> Health | None:
 
 def _unmoved(seen: Seen) -> str:
     """The sentence about the measure that has not moved; "" where it has, or nothing can be said."""
-    if seen.method in REFERENCED:
+    if seen.has_reference:
         margin = seen.in_nats("rewards/margins")
         return f"The margin is only {margin:.2f} nats." if margin is not None and margin < LEARNED_NATS else ""
     if seen.method in GENERATING:
@@ -462,11 +467,11 @@ def healthy_words(seen: Seen) -> str:
 
 def _in_training(seen: Seen) -> str:
     margin = seen.recent("rewards/margins")
-    if seen.method in REFERENCED and margin is not None:
+    if seen.has_reference and margin is not None:
         return f"Margin {_plain(margin)}; chosen answers are not losing probability."
     if seen.method in GENERATING and (reward := _rise(seen, "reward")):
         return f"Reward {_way(reward)}{_lengths(seen)}."
-    if seen.method == "orpo" and margin is not None:
+    if margin is not None:
         return f"Margin {_plain(margin)}; loss {_way(_rise(seen, 'loss'))}."
     return f"Loss {way}." if (way := _way(_rise(seen, "loss"))) else ""
 
@@ -480,7 +485,7 @@ def _way(pair: tuple[float, float] | None) -> str:
     """rose to 0.95 / fell from 2.10 to 1.40 / stayed at 1.20"""
     if pair is None:
         return ""
-    first, last = (f"{value:.2f}" for value in pair)
+    first, last = (_plain(value) for value in pair)
     if first == last:
         return f"stays at {last}"
     return f"{'rose' if pair[1] > pair[0] else 'fell'} from {first} to {last}"
@@ -498,6 +503,8 @@ def held_out_words(seen: Seen) -> str:
         return f"Held-out {called} is {shown(last)}."
     first, best = held[0][1], (max if higher_is_better else min)(held, key=lambda one: one[1])
     moved = "stays at" if shown(first) == shown(last) else "rose to" if last > first else "fell to"
+    if last != held[0][1] and (last > held[0][1]) is not higher_is_better:
+        return f"Held-out {called} {moved} {shown(last)} from {shown(held[0][1])}, which is not better."
     return f"Held-out {called} {moved} {shown(last)}{_turned(best, last, called, shown)}."
 
 

@@ -8,8 +8,8 @@ the result against the measured peak, for each method, at 75 million parameters.
 Two decisions a reader would question:
 
 * The logits are usually the largest part although no trainer keeps them: TRL computes them in tiles of 4,096 tokens by
-  32,768 words, and on a CPU a tile goes through `TILE_COPIES` copies of itself. ORPO's trainer is the exception, it
-  keeps all of them.
+  32,768 words, and on a CPU a tile goes through `TILE_COPIES` copies of itself. The trainers of ORPO and SimPO are the
+  exceptions, they keep all of them.
 * Gradients of whole weights take the place of what the backward pass has freed: logits, and activations where these do
   not lie on the heap. So they are not added, unless that is less, or batches are added up (`accumulate`).
 """
@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from alignment.devices import memory_mb
 from alignment.methods.base import Method, TunedMethod
+from alignment.methods.dpo import DPO
 from alignment.model_size import parameters
 
 MB = 1024 * 1024
@@ -151,7 +152,7 @@ def estimate(plan: Plan) -> list[Part]:
         ("weights", _weights_name(plan), weights),
         ("adapter", _adapter_name(plan), (0 if plan.tuning == "full" else trained) + optimiser + held_at_peak),
         ("reference", _reference_name(plan), _reference(plan)),
-        ("reward", "Reward model", 4 * plan.reward.parameters if plan.reward else 0),
+        ("reward", "Reward model", plan.float_bytes * plan.reward.parameters if plan.reward else 0),
         ("value", "Value model", 0),  # no method here has one yet: it is part of PPO
         ("activations", "Activations", activations),
         ("logits", "Logits", logits),
@@ -220,7 +221,7 @@ def _gradients_at_peak(plan: Plan, gradients: float, freed: float) -> float:
 
 def _reference(plan: Plan) -> float:
     """With an adapter the reference is the same weights with the adapter off, or a copy of the parent's adapter."""
-    if plan.method.name not in WITH_REFERENCE:
+    if plan.method.name not in WITH_REFERENCE or _is_simpo(plan.method):
         return 0
     if plan.tuning == "full":
         return 4 * plan.model.parameters
@@ -272,6 +273,11 @@ def _on_heap(plan: Plan) -> bool:
     return not plan.on_gpu and 4 * plan.load.tokens * plan.model.intermediate < HEAP_LIMIT
 
 
+def _is_simpo(method: Method) -> bool:
+    """DPO's loss without a reference, which TRL has in another trainer."""
+    return isinstance(method, DPO) and method.loss == "simpo"
+
+
 def _has_logits(method: Method) -> bool:
     """A reward model has one number a token in their place."""
     return method.makes == "policy"
@@ -280,7 +286,7 @@ def _has_logits(method: Method) -> bool:
 def _logits(plan: Plan) -> float:
     if not _has_logits(plan.method):
         return 0
-    if plan.method.name == "orpo":
+    if plan.method.name == "orpo" or _is_simpo(plan.method):
         return ALL_COPIES * 4 * plan.load.tokens * plan.model.vocabulary
     tile = min(plan.load.tokens, TILE_TOKENS) * min(plan.model.vocabulary, TILE_WORDS)
     gradient = 4 * plan.load.tokens * plan.model.hidden

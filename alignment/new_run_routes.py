@@ -277,7 +277,7 @@ def _like(database: Database, run_id: str) -> dict[str, Any]:
         "title": method_title(run.method),
         "method": run.method,
         "settings": dict(run.settings),
-        "launch": dict(run.launch),
+        "launch": Launch.of(run.launch).model_dump(),
         "snapshot_id": run.snapshot_id,
         "parent_id": run.parent_id,
     }
@@ -287,4 +287,5 @@ def _steps(method: type[Method], given: Mapping[str, Any], rows: int) -> int | N
     """None where the settings are not right yet."""
     if faults(method, given):
         return None
-    return method.model_validate(dict(given)).steps(rows)
+    made = method.model_validate(dict(given))
+    return made.planned_steps(rows) if isinstance(made, TunedMethod) else made.steps(rows)

@@ -143,6 +143,8 @@ class Job:
             figure = f"{len(seen.rows):,} of {len(whole.rows):,}"
             self.checks.append(Check("ok", "Looked at as tokens: rows drawn by chance", figure))
         self.checks += checks_of_rows(whole, seen, self.method, self.asked, tokenizer)
+        self.checks += row_checks.long_prompts(seen, self._limit(), self.context)
+        self.checks += row_checks.other_faults(seen, self._limit())
         if self.method.reads not in ("prompt_only", "language_modeling"):
             self.checks.append(row_checks.truncation(seen, self._limit(), self.context, self._longer(seen)))
         if self.method.reads == "prompt_only":
@@ -251,17 +253,18 @@ def checks_of_rows(whole: Seen, seen: Seen, method: Method, asked: Asked, tokeni
     if not seen.rows:
         raise BadInput("The snapshot has no rows. Freeze a new one.")
     share = method.held_out_share if isinstance(method, TunedMethod) else 0.0
-    used = seen.usable if len(seen.rows) == len(whole.rows) else whole.rows
+    split = method.split(seen.usable if len(seen.rows) == len(whole.rows) else whole.rows)
     found = [
         row_checks.enough(seen, type(method), asked.snapshot["counts"]),
         row_checks.ends(seen, tokenizer.bos_token_id, tokenizer.eos_token_id),
-        *row_checks.other_faults(seen),
         *_of_template(seen),
-        *_of_text(whole, method),
+        *_of_text(whole),
         row_checks.duplicates(whole),
         row_checks.no_held_out(whole, set(asked.held_out)),
-        row_checks.split_by_prompt(method.split(used), share, whole),
+        row_checks.split_by_prompt(split, share, whole),
     ]
+    if isinstance(method, KTO):
+        found.append(row_checks.label_balance(split.learned, method))
     if seen.reads == "language_modeling":
         found.append(row_checks.licences(asked.unknown_licences, int(asked.snapshot["rows"])))
     return found
@@ -273,7 +276,7 @@ def _of_template(seen: Seen) -> list[Check]:
     return [row_checks.template_keeps(seen), row_checks.prompt_is_prefix(seen)]
 
 
-def _of_text(whole: Seen, method: Method) -> list[Check]:
+def _of_text(whole: Seen) -> list[Check]:
     """What only makes sense for rows of this type."""
     found = []
     if whole.reads != "prompt_only":
@@ -282,8 +285,6 @@ def _of_text(whole: Seen, method: Method) -> list[Check]:
         found.append(row_checks.identical_pairs(whole))
     if whole.reads in ("preference", "unpaired_preference"):
         found += [row_checks.conflicts(whole), row_checks.length_bias(whole)]
-    if isinstance(method, KTO):
-        found.append(row_checks.label_balance(whole, method))
     return found
 
 

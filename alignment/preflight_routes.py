@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,10 +28,10 @@ from pydantic import BaseModel, Field
 from alignment import devices, run_directory
 from alignment.launchers.launch import Launch
 from alignment.launchers.local import REPOSITORY
-from alignment.methods.base import Method, Parent
+from alignment.methods.base import Method
 from alignment.preflight import ANSWER, ASKED, Asked
 from alignment.routes import PersonOf, require_engineer
-from alignment.run_preparation import refuse, reward_for, validated, validated_launch, with_adapter_of
+from alignment.run_preparation import as_parent, refuse, reward_for, validated, validated_launch, with_adapter_of
 from alignment.timing import Earlier
 from storage import documents, model_versions, prompts, runs, snapshots
 from storage.database import Database
@@ -43,7 +43,6 @@ FRESH_SECONDS = 600.0  # then memory and disk are looked at again
 KEPT_SECONDS = 86_400.0
 EARLIER_RUNS = 3
 ENDED = "The check was ended from outside before it had an answer. Ask again, or start the run without it."
-UNKNOWN_LICENCES = ("", "unknown")
 
 
 class PreflightBody(BaseModel):
@@ -178,9 +177,9 @@ def asked(database: Database, body: PreflightBody, home: Path) -> Asked:
         settings=method.model_dump(),
         launch=launch.model_dump(),
         snapshot=_snapshot_json(snapshot),
-        parent=asdict(_as_parent(parent, method.template_for(parent.template))),
+        parent=asdict(as_parent(replace(parent, template=method.template_for(parent.template)))),
         template=parent.template,
-        reward=asdict(_as_parent(reward, reward.template)) if reward else None,
+        reward=asdict(as_parent(reward)) if reward else None,
         fault=fault,
         held_out=_held_out(database, method),
         unknown_licences=_unknown_licences(database, snapshot),
@@ -220,10 +219,6 @@ def _reward(database: Database, method: Method, parent: ModelVersion) -> tuple[M
         return None, str(error)
 
 
-def _as_parent(version: ModelVersion, template: str) -> Parent:
-    return Parent(version.id, version.base_path, version.adapter_path, template)
-
-
 def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "path": str(Path(snapshot.path).resolve()),
@@ -236,12 +231,11 @@ def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
 def _held_out(database: Database, method: Method) -> list[str]:
     """Hashes of the texts that comparisons are made on."""
     if method.reads == "language_modeling":
-        return [documents.text_hash(one.text) for one in documents.in_order(database, held_out=True)]
-    return [prompts.text_hash(one.messages) for one in prompts.in_order(database, held_out=True)]
+        return documents.held_out_hashes(database)
+    return prompts.held_out_hashes(database)
 
 
 def _unknown_licences(database: Database, snapshot: Snapshot) -> int:
     if snapshot.dataset_type != "language_modeling":
         return 0
-    found = documents.get_many(database, snapshot.source_ids).values()
-    return sum(one.licence.strip().lower() in UNKNOWN_LICENCES for one in found)
+    return documents.unlicensed(database, snapshot.source_ids)

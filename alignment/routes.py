@@ -55,7 +55,7 @@ def runs_router(database: Database, person_of: PersonOf) -> APIRouter:
         require_engineer(person_of(request))
         run = runs.get(database, run_id)
         named = {"content-disposition": f'attachment; filename="{run.id}.yaml"'}
-        text = settings_file.to_yaml(run.method, run.settings, run.launch)
+        text = settings_file.to_yaml(run.method, run.settings, Launch.of(run.launch).model_dump())
         return Response(text, media_type="application/yaml", headers=named)
 
     @router.post("/{run_id}/stop")
@@ -296,9 +296,10 @@ def _planned_steps(run: Run, snapshot: Snapshot) -> int:
     """0 where nobody knows any more: the method is gone, or has other settings today."""
     method = _method(run.method)
     try:
-        return method.model_validate(dict(run.settings)).steps(snapshot.rows) if method else 0
+        made = method.model_validate(dict(run.settings)) if method else None
     except ValidationError:
         return 0
+    return made.planned_steps(snapshot.rows) if isinstance(made, TunedMethod) else 0
 
 
 def _in_line(run: Run, line: Sequence[Run]) -> dict[str, Any]:

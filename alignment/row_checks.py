@@ -16,7 +16,7 @@ from typing import Any, Literal
 from alignment.methods.base import Method
 from alignment.methods.held_out import Split
 from alignment.methods.kto import DESIRABLE_TO_UNDESIRABLE, KTO
-from alignment.rows_as_tokens import ANSWERS, CHANGED, OTHER_PROMPT, RowTokens
+from alignment.rows_as_tokens import ANSWERS, CHANGED, OTHER_PROMPT, RowTokens, prompt_fills
 from storage import documents, prompts
 from storage.errors import NotEnoughFeedback
 from storage.records import DatasetType, Message
@@ -86,31 +86,29 @@ class Seen:
 
 
 def ends(seen: Seen, bos: int | None, eos: int | None) -> Check:
-    """One BOS at most, and one EOS among the tokens that are learned, in every answer of every row."""
-    if seen.reads == "prompt_only":
-        wrong = sum(_count(answer.tokens, bos) > 1 for one in seen.tokens for answer in one.answers)
-        return _share("One BOS at most in every prompt", wrong, len(seen.tokens), TWO_BOS)
-    answers = [answer for one in seen.tokens if not one.fault for answer in one.answers]
-    two_bos = sum(_count(answer.tokens, bos) > 1 for answer in answers)
-    ended = [_count([t for t, learned in zip(a.tokens, a.in_loss, strict=True) if learned], eos) for a in answers]
-    more, none = sum(number > 1 for number in ended), sum(number == 0 for number in ended)
-    said = ((two_bos, TWO_BOS), (more, MORE_EOS), (none, NO_EOS))
-    detail = " ".join(f"{number} of {len(answers)}: {words}" for number, words in said if number)
-    wrong = sum(_wrong_ends(one, bos, eos) for one in seen.tokens if not one.fault)
-    return _share("One BOS at most and one EOS in every row", wrong, len(seen.usable), detail)
+    """One BOS at most, and one EOS among the tokens that are learned, in every answer of every row that is used."""
+    found = [_wrong_ends(one, bos, eos) for one in seen.tokens if not one.fault]
+    wrong = Counter(words for words in found if words)
+    detail = " ".join(f"{number} of {len(found)}: {words}" for words, number in wrong.items())
+    what = "One BOS at most in every prompt" if seen.reads == "prompt_only" else ONE_OF_EACH
+    return _share(what, wrong.total(), len(found), detail)
 
 
+ONE_OF_EACH = "One BOS at most and one EOS in every row"
 TWO_BOS = "the template and the tokenizer both write a beginning, so the model reads one it will never be given."
 MORE_EOS = "the end-of-text token stands within the answer, which teaches to go on after it. Take it out of the text."
 NO_EOS = "no end-of-text token is learned, so the model would not learn to stop. Choose a template that writes one."
 
 
-def _wrong_ends(one: RowTokens, bos: int | None, eos: int | None) -> bool:
+def _wrong_ends(one: RowTokens, bos: int | None, eos: int | None) -> str:
+    """The first fault of a row's beginning or end; empty where there is none. Of a prompt alone nothing is learned."""
     for answer in one.answers:
         learned = [token for token, counts in zip(answer.tokens, answer.in_loss, strict=True) if counts]
-        if _count(answer.tokens, bos) > 1 or _count(learned, eos) != 1:
-            return True
-    return False
+        if _count(answer.tokens, bos) > 1:
+            return TWO_BOS
+        if learned and _count(learned, eos) != 1:
+            return MORE_EOS if _count(learned, eos) else NO_EOS
+    return ""
 
 
 def _count(tokens: Sequence[int], wanted: int | None) -> int:
@@ -129,9 +127,28 @@ def prompt_is_prefix(seen: Seen) -> Check:
     return _share("A prompt is the same tokens with and without its answer", wrong, len(seen.rows), detail)
 
 
-def other_faults(seen: Seen) -> list[Check]:
+def long_prompts(seen: Seen, max_length: int, context: int) -> list[Check]:
+    """Rows that are left out because their prompts alone fill the limit.
+
+    Most of them are refused only where a longer limit would help. Where the model itself reads no more, the run does
+    what can be done, which is to leave them out; whether enough rows remain is looked at alone.
+    """
+    limit = min(max_length, context)
+    number = _with_fault(seen, prompt_fills(limit))
+    if not number:
+        return []
+    longest = max(one.longest for one in seen.tokens if one.fault == prompt_fills(limit))
+    length = longer_limit(longest + LENGTH_STEP, limit, context)
+    ways_out = (WayOut(_allow(length, 0), {"max_length": length}),) if length else ()
+    detail = "" if length else f"The model reads {context:,} tokens and no more; the run learns from the other rows."
+    kind = _grade(number, len(seen.rows)) if length else "warn"
+    return [Check(kind, f"Left out: {prompt_fills(limit)}", f"{number} of {len(seen.rows)}", detail, ways_out)]
+
+
+def other_faults(seen: Seen, limit: int) -> list[Check]:
     """Whatever else makes a row unusable, in the words of the run that leaves it out."""
-    found = Counter(one.fault for one in seen.tokens if one.fault and one.fault not in (CHANGED, OTHER_PROMPT))
+    named = (CHANGED, OTHER_PROMPT, prompt_fills(limit))
+    found = Counter(one.fault for one in seen.tokens if one.fault and one.fault not in named)
     return [
         Check(_grade(number, len(seen.rows)), f"Left out: {fault}", f"{number} of {len(seen.rows)}")
         for fault, number in found.items()
@@ -139,7 +156,7 @@ def other_faults(seen: Seen) -> list[Check]:
 
 
 def truncation(seen: Seen, max_length: int, context: int, costs: Mapping[int, int]) -> Check:
-    """`costs`: MB more for each longer limit, for the button's words."""
+    """`costs`: MB more for each longer limit, for the button's words; without one, nothing here would help."""
     limit = min(max_length, context)
     cut = seen.longer_than(limit)
     if not cut:
@@ -148,7 +165,7 @@ def truncation(seen: Seen, max_length: int, context: int, costs: Mapping[int, in
     if seen.longest > context:
         beyond = seen.longer_than(context)
         detail += f" {beyond} are longer than the {context:,} tokens that the model reads: shorten or drop them."
-    kind = _grade(cut, len(seen.rows))
+    kind = _grade(cut, len(seen.rows)) if costs else "warn"
     ways_out = tuple(WayOut(_allow(length, more), {"max_length": length}) for length, more in costs.items())
     return Check(kind, f"Longer than {limit:,} tokens", _number(cut, "row"), detail, ways_out)
 
@@ -235,7 +252,7 @@ def length_bias(seen: Seen) -> Check:
 
 
 def _lengths(seen: Seen) -> tuple[float, float, float]:
-    """(words of the better ones, of the worse ones, how often the better one is longer)."""
+    """(words of the better ones, of the worse ones, how often a better one is longer: than its own, or the usual)."""
     if seen.reads == "preference":
         pairs = [(_words(row["chosen"]), _words(row["rejected"])) for row in seen.rows]
         longer = fmean(chosen > rejected for chosen, rejected in pairs)
@@ -244,15 +261,16 @@ def _lengths(seen: Seen) -> tuple[float, float, float]:
     disliked = [_words(row["completion"]) for row in seen.rows if not row["label"]]
     if not liked or not disliked:
         return 0.0, 0.0, 0.0
-    return fmean(liked), fmean(disliked), fmean(one > fmean(disliked) for one in liked)
+    usual = fmean(disliked)
+    return fmean(liked), usual, fmean(one > usual for one in liked)
 
 
-def label_balance(seen: Seen, method: KTO) -> Check:
-    """How many thumbs of each kind, and what follows for their weights."""
-    up = sum(bool(row["label"]) for row in seen.rows)
-    down = len(seen.rows) - up
+def label_balance(learned: Sequence[Row], method: KTO) -> Check:
+    """How many thumbs of each kind are learned from, and what follows for their weights."""
+    up = sum(bool(row["label"]) for row in learned)
+    down = len(learned) - up
     figure = f"{up} up, {down} down"
-    weight_up, weight_down = method.weights(up, down)
+    weight_up, weight_down = method.weights_on(learned)
     weights = f"A thumb up weighs {weight_up:.3g} and a thumb down {weight_down:.3g}"
     ratio = weight_up * up / max(1e-9, weight_down * down)
     why = (

@@ -58,11 +58,16 @@ def row_tokens(row: Mapping[str, Any], reads: DatasetType, tokenizer: Any, max_l
     prompt = template_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
     asked = Answer("prompt", tuple(prompt), (False,) * len(prompt))
     if len(prompt) >= max_length:
-        return RowTokens((asked,), f"the prompt fills all {max_length} tokens a row may have")
+        return RowTokens((asked,), prompt_fills(max_length))
     if reads == "prompt_only":
         return RowTokens((asked,))
     found = [_answer(name, row["prompt"], row[name], prompt, tokenizer) for name in ANSWERS[reads]]
     return RowTokens(tuple(answer for answer, _ in found), next((fault for _, fault in found if fault), ""))
+
+
+def prompt_fills(max_length: int) -> str:
+    """The fault of a row whose prompt leaves no room for an answer."""
+    return f"the prompt fills all {max_length} tokens a row may have"
 
 
 def document_tokens(text: str, tokenizer: Any) -> list[int]:

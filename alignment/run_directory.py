@@ -72,14 +72,19 @@ class Locked(AppError):
 
 
 def state_of(directory: Path, now: float | None = None) -> DirectoryState:
-    """Where the run is. The lock is looked at before the outcome, because a run writes the outcome first."""
+    """Where the run is.
+
+    Read in the order in which a run writes it: it is dead where it had its lock, has it no more and left no outcome.
+    The other way round, one that takes its lock between two looks would be taken for dead.
+    """
     if not (directory / RUN).exists():
         return "missing"
+    had_its_lock = read_pid(directory) is not None
     if lock_is_held(directory):
         return "training"
     if (directory / OUTCOME).exists():
         return "ended"
-    if read_pid(directory) is not None:
+    if had_its_lock:
         return "killed"
     return _before_the_lock(directory, time.time() if now is None else now)
 

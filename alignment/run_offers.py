@@ -24,7 +24,6 @@ from storage.records import DatasetType, ModelVersion, Run, Snapshot
 
 EVERYTHING = ""  # the choice "all of it"
 FROM_SOURCES: Mapping[DatasetType, str] = {"language_modeling": "documents", "prompt_only": "prompts"}
-UNKNOWN_LICENCE = ("", "unknown")
 Choices = list[tuple[str, str]]
 
 
@@ -107,7 +106,7 @@ def _of_sources(sources: Sequence[Mapping[str, object]], column: str, of: str) -
     """Held-out ones are never learned from, so they are not counted."""
     named = [one for one in sources if of in (EVERYTHING, one["source"])]
     rows = sum(int(str(one[column])) - int(str(one["held_out"])) for one in named)
-    unknown = any(str(one["licence"]).strip().lower() in UNKNOWN_LICENCE for one in named)
+    unknown = any(str(one["licence"]).strip().lower() in documents.UNKNOWN_LICENCES for one in named)
     return Found({"rows": rows}, unknown_licence=unknown)
 
 

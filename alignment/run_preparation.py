@@ -90,7 +90,7 @@ def reward_for(database: Database, method: Method, parent: ModelVersion) -> Mode
             f"other tokens. {way_out}"
         )
     trained = replace(parent, template=method.template_for(parent.template))
-    refuse_reward_model(_as_parent(trained), _as_parent(chosen))
+    refuse_reward_model(as_parent(trained), as_parent(chosen))
     return chosen
 
 
@@ -163,8 +163,8 @@ def described(
         "id": run_id,
         "method": method.name,
         "settings": method.model_dump(),
-        "parent": asdict(_as_parent(replace(parent, template=method.template_for(parent.template)))),
-        "reward": asdict(_as_parent(reward)) if reward else None,
+        "parent": asdict(as_parent(replace(parent, template=method.template_for(parent.template)))),
+        "reward": asdict(as_parent(reward)) if reward else None,
         "snapshot": {
             "id": snapshot.id,
             "fingerprint": snapshot.fingerprint,
@@ -186,7 +186,7 @@ def described(
     }
 
 
-def _as_parent(version: ModelVersion) -> Parent:
+def as_parent(version: ModelVersion) -> Parent:
     """As a run sees it, from another directory too."""
     adapter = _absolute(version.adapter_path) if version.adapter_path else None
     return Parent(version.id, _absolute(version.base_path), adapter, version.template)

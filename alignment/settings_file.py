@@ -25,6 +25,7 @@ from alignment.setting_faults import faults, title_of
 from storage.errors import BadInput
 
 KNOWN = ("method", "settings", "launch")
+DEEPEST = 5  # lists and tables within each other: settings need two
 Given = tuple[str, dict[str, Any], dict[str, Any]]
 
 
@@ -49,9 +50,9 @@ def to_yaml(method_name: str, settings: Mapping[str, Any], launch: Mapping[str, 
 def from_yaml(text: str, launch_form: type[BaseModel] | None = None) -> Given:
     """(method, settings, launch). Raises BadInput that names the line and the field."""
     whole, lines = _parsed(text)
-    for key in whole:
-        if key not in KNOWN:
-            raise BadInput(f"Line {lines[key,]}: {key!r} is not known here. Known are {', '.join(KNOWN)}.")
+    for (key, *below), line in lines.items():
+        if not below and key not in KNOWN:
+            raise BadInput(f"Line {line}: {key!r} is not known here. Known are {', '.join(KNOWN)}.")
     method = _method(whole, lines)
     settings, launch = (_table(whole, lines, name) for name in ("settings", "launch"))
     _refuse_faults("settings", method, settings, lines)
@@ -63,6 +64,7 @@ def from_yaml(text: str, launch_form: type[BaseModel] | None = None) -> Given:
 def _parsed(text: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """The mapping, and at which line each of its keys stands."""
     try:
+        _refuse_tricks(text)
         node = yaml.compose(text, Loader=_Loader)
         whole = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -74,6 +76,18 @@ def _parsed(text: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
         raise BadInput("This is not a settings file: it begins with a line such as `method: dpo`.")
     lines = dict(_refuse_twice(_lines(node)))
     return whole, lines
+
+
+def _refuse_tricks(text: str) -> None:
+    """Lines that repeat each other by name unfold to gigabytes, and deep nesting takes minutes to read."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        where = f"Line {event.start_mark.line + 1}"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise BadInput(f"{where}: this is nested too deep for settings. Mend it and try again.")
+        if isinstance(event, yaml.AliasEvent):
+            raise BadInput(f"{where}: write the value in place of *{event.anchor}.")
 
 
 def _lines(node: Any, above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], int]]:

@@ -12,6 +12,7 @@ several processes, each runs this file, and only the first takes the lock and wr
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -32,7 +33,6 @@ from alignment.methods import method_named
 from alignment.methods.base import Inputs, Method, Parent, Stopped, TunedMethod
 from alignment.progress import read_lines
 from alignment.run_directory import MODEL, Outcome
-from labeling.engines.model_folder import base_fingerprint
 from storage import snapshots
 from storage.errors import AppError, DiskFull, RunFailed
 
@@ -123,7 +123,7 @@ def _learn(report: DirectoryReport) -> tuple[Method, int, Mapping[str, float]]:
 
 def _told(report: DirectoryReport, method: Method, rows: int, final: Mapping[str, float]) -> str:
     seconds = f"{report.seconds:.0f} s" if report.seconds < 120 else f"{report.seconds / 60:.0f} min"
-    learned = f"{final.get('learned_rows', rows):.0f} {method.rows_are}"
+    learned = f"{final.get('learned_rows', rows):,.0f} {method.rows_are}"
     sentence = f"Trained on {learned} in {seconds}; {method.verdict(final)}"
     measured = method.held_out_verdict(final) if isinstance(method, TunedMethod) else ""
     return f"{sentence} {measured}".strip()
@@ -257,9 +257,15 @@ def cut_back(path: Path, step: int) -> list[dict[str, Any]]:
 
 
 def fingerprint_of(model: Path) -> str:
-    """Of the adapter, or of the whole weights."""
+    """Of the adapter, or of whole weights, to the last byte: it tells whether a run that was repeated gave the same.
+
+    (A base's own fingerprint reads only the ends of its files, which training may leave as they were.)
+    """
     adapter = model / "adapter_model.safetensors"
-    return snapshots.fingerprint(adapter) if adapter.exists() else base_fingerprint(model)
+    if adapter.exists():
+        return snapshots.fingerprint(adapter)
+    files = "\n".join(f"{file.name} {snapshots.fingerprint(file)}" for file in sorted(model.glob("*.safetensors")))
+    return f"sha256:{hashlib.sha256(files.encode()).hexdigest()}"
 
 
 def memory_mb() -> int:

@@ -1,7 +1,7 @@
 /* What would happen if this run started now: rows as the model reads them, checks with their ways out, memory, time.
 
    Preflight computes it in a process of its own; this asks for it and draws what is known so far. What was known stays,
-   dimmed, until something newer is, so nothing jumps while a setting is typed. */
+   without colour, until something newer is, so nothing jumps while a setting is typed. */
 const { make, fill, icon, button, state, say, api } = window.Plumbline;
 
 const MARKS = { ok: ["check", "Fine"], warn: ["triangle-alert", "Warning"], bad: ["octagon-x", "Refused"] };
@@ -20,19 +20,19 @@ export class BeforeStart {
     this.say("wait", "Reading what there is");
   }
 
-  get refused() { return this.local.some((check) => check.kind === "bad") || (this.current && this.answer?.verdict?.kind === "bad"); }
+  get refused() { return this.local.some((check) => check.kind === "bad") || ((this.current || this.part) && this.answer?.verdict?.kind === "bad"); }
 
   focus() { this.head.focus(); this.element.scrollIntoView({ block: "nearest" }); return true; }
 
   /** Something was changed: what is shown is of before. */
-  old() { this.asked++; this.current = false; this.element.dataset.old = "yes"; }
+  old() { this.asked++; this.current = false; this.part = ""; this.element.dataset.old = "yes"; }
 
   /** `local` are checks that need no computing, `asked` what to compute (or nothing yet), `empty` what to say without. */
   async show({ local, wrong, asked, empty }, changed) {
     this.local = local;
     const number = ++this.asked;
     if (!asked) {
-      if (!wrong) this.answer = null; // while a setting is mended, what was known stays, dimmed
+      if (!wrong) this.answer = null; // while a setting is mended, what was known stays, without colour
       this.element.dataset.old = wrong && this.answer ? "yes" : "no";
       this.judge(wrong);
       this.draw(empty, wrong);
@@ -57,6 +57,7 @@ export class BeforeStart {
       }
       this.judge(0, found.progress || "Checking");
       this.soFar(found);
+      changed(); // a refusal is known long before a step is timed
       await new Promise((done) => setTimeout(done, POLL));
     }
   }

@@ -26,6 +26,14 @@ window.Plumbline.said = (root, value) => { // after an import the tables are oth
 function head(root) {
   const text = "Where every row came from, what you may do with it, and what was frozen to learn from.";
   fill(root, make("div", "head", make("div", {}, make("h1", {}, "Data"), make("p", "lede", text))));
+  nameDropZone();
+}
+
+/** Gradio names its drop zone otherwise than it reads, so that whoever speaks what is read would not reach it. */
+function nameDropZone() {
+  const name = () => document.querySelector("#file .upload-container")?.removeAttribute("aria-label");
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-label"] }); // it comes later
+  name();
 }
 
 async function refresh() {

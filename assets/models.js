@@ -32,7 +32,6 @@ class ModelsPage {
   async refresh() {
     try {
       this.versions = (await api("/api/models")).versions;
-      fill(this.notice);
       this.draw();
     } catch (error) {
       fill(this.notice, say("bad", error.message));
@@ -43,6 +42,7 @@ class ModelsPage {
     const asked = new URLSearchParams(location.search).get("version");
     const chosen = this.versions.find((version) => version.id === asked) ?? this.versions[0];
     const drawn = JSON.stringify([this.versions, chosen?.id]);
+    fill(this.notice, asked && chosen && chosen.id !== asked && say("warn", `There is no version ${asked}. This is the newest.`));
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     const focused = document.activeElement?.dataset?.focus;

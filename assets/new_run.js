@@ -28,17 +28,22 @@ class NewRun {
     fill(root,
       make("div", "head nr-head", make("div", "row", make("a", { class: "btn ghost sm back", href: "/runs" }, icon("chevron-left"), "Runs"), make("h1", "", "New run")),
         make("div", "acts", this.fate, this.go)),
-      this.notice, make("div", "two", make("div", "stack", Object.values(this.parts)), this.before.element));
+      this.notice, this.two = make("div", { class: "two", hidden: true }, make("div", "stack", Object.values(this.parts)), this.before.element));
   }
 
   async open() {
     const like = this.asked.get("from");
-    this.form = await api(`/api/new-run${like ? `?like=${encodeURIComponent(like)}` : ""}`);
+    this.form = await api(`/api/new-run${like ? `?like=${encodeURIComponent(like)}` : ""}`).catch((error) => {
+      if (error.status !== 404) throw error;
+      this.complain(error); // the run to begin from is gone; the form is of use without it
+      return api("/api/new-run");
+    });
     this.parent = this.form.parents.some((one) => one.id === this.asked.get("parent")) ? this.asked.get("parent") : this.form.parent;
     const wanted = this.form.methods.find((one) => one.name === this.asked.get("method"));
     this.name = wanted?.name ?? this.form.advice.method;
     if (this.form.like) this.begin(this.form.like, `The settings of ${this.form.like.id}.`);
     this.draw();
+    this.two.hidden = false; // until now its cards were empty, and filling them one by one would make the page jump
     this.again(0);
   }
 
@@ -117,6 +122,7 @@ class NewRun {
 
   choose(name) {
     this.name = name;
+    this.pace = null;
     this.steps = {};
     this.faults = {};
     this.drawMethods();
@@ -218,7 +224,13 @@ class NewRun {
   }
 
   /** Preflight has said something new. */
-  follow() { this.paintFate(); this.paintPresets(); this.paintFigures(); }
+  follow() {
+    const { current, answer } = this.before, steps = this.steps[this.preset];
+    if (current && answer?.time && steps) this.pace = answer.time.seconds / steps;
+    this.paintFate();
+    this.paintPresets();
+    this.paintFigures();
+  }
 
   /** What stands in the way before anything is computed, with the ways out. */
   missing() {
@@ -252,9 +264,9 @@ class NewRun {
 
   drawAdvice() {
     const { advice } = this.form, same = advice.method === this.name && this.parent === this.form.parent;
-    this.memory = figure("…", "memory"), this.time = figure("…", "until it answers");
+    this.memory = figure("…", "memory"), this.time = figure("…", "until it can answer");
     const use = advice.ready ? button(null, "Use it", () => { this.parent = this.form.parent; this.choose(advice.method); this.drawAdvice(); }, "btn sm")
-      : make("a", { class: "btn sm", href: "/label" }, "Label prompts");
+      : make("div", "row", make("a", { class: "btn sm", href: "/label" }, "Label prompts"), make("a", { class: "btn sm", href: "/data" }, "Import rows"));
     if (advice.ready && same) use.style.visibility = "hidden";
     fill(this.parts.advice, make("div", "row", make("h2", "", advice.title), make("span", advice.ready ? "tag" : "tag warn", advice.ready ? "Proposed" : "Not yet"), use),
       make("p", "", advice.why),
@@ -417,9 +429,9 @@ class NewRun {
     if (this.where) this.where.textContent = `Where it runs: ${this.launch.where === "ray" ? "Ray cluster" : device ? device.words : "this machine"}`;
   }
 
-  /** Minutes beside a preset are its steps times what preflight measured for one. */
+  /** Minutes beside a preset: what preflight says of the one that is chosen, and of the others as many as they have steps. */
   paintPresets() {
-    const each = this.before.answer?.time?.seconds_per_step;
+    const each = this.pace;
     for (const one of this.presets?.children ?? []) {
       const { preset } = one.dataset, steps = this.steps[preset];
       one.setAttribute("aria-pressed", String(preset === this.preset));

@@ -4,6 +4,8 @@ const { make, fill, icon, button, ago } = window.Plumbline;
 /** 0.0012 stays, 0.0000005 becomes 5e-7. */
 export const written = (value) => (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential() : String(value ?? ""));
 
+const NAMES = { lora: "LoRA", qlora: "QLoRA", full: "Full weights" }; // of choices that are values of code
+
 /** A select with its label and help: {id, label, help, choices: [{id, words}], value, pick}. */
 export function picker({ id, label, help, choices, value, pick }) {
   const select = make("select", { id, "aria-describedby": `help-${id}`, onchange: () => pick(select.value) },
@@ -16,7 +18,7 @@ export function picker({ id, label, help, choices, value, pick }) {
 export function control(field, choices, type, reset, prefix = "setting") {
   const id = `${prefix}-${field.name}`;
   const input = field.kind === "switch" ? make("input", { id, type: "checkbox" })
-    : choices.length ? make("select", { id }, choices.map((one) => make("option", { value: one.id }, one.words)))
+    : choices.length ? make("select", { id }, choices.map((one) => make("option", { value: one.id }, NAMES[one.words] ?? one.words)))
     : make("input", { id, type: "text", inputmode: { number: "decimal", integer: "numeric" }[field.kind], autocomplete: "off", spellcheck: "false", placeholder: field.optional && "set from the data" });
   const help = make("p", { class: "help", id: `help-${id}` }), back = make("button", { class: "back-to", type: "button", onclick: () => { reset(); input.focus(); } });
   input.setAttribute("aria-describedby", help.id);
@@ -103,7 +105,7 @@ export function files({ text, name, read, tell }) {
 function reader(read) {
   const area = make("textarea", { id: "yaml", rows: "12", class: "mono", spellcheck: "false", "aria-describedby": "yaml-fault" });
   const fault = make("p", { class: "fault", id: "yaml-fault", role: "alert" });
-  const file = make("input", { type: "file", accept: ".yaml,.yml,text/yaml", id: "yaml-file", onchange: async () => { if (file.files[0]) area.value = await file.files[0].text(); } });
+  const file = make("input", { type: "file", accept: ".yaml,.yml,text/yaml", id: "yaml-file", onchange: async () => { if (file.files[0]) area.value = await file.files[0].text(); file.value = ""; fault.textContent = ""; } }); // emptied, so that the same file can be chosen again once it is mended
   const use = async () => {
     try {
       await read(area.value);

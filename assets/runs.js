@@ -51,8 +51,8 @@ class RunsPage {
   async ask() {
     if (!this.runs.length) this.runs = (await api("/api/runs")).runs;
     const chosen = this.chosen();
-    if (chosen) await this.drawDetail(chosen);
-    else this.drawEmpty();
+    if (!chosen) this.drawEmpty();
+    else if (!(await this.drawDetail(chosen))) return this.unknown(chosen);
     this.live = [...this.runs, this.view?.run].some((run) => run && isLive(run)); // the run shown was read a moment before the list
     this.drawList(chosen);
     if (chosen) await this.overlay.follow(chosen);
@@ -126,9 +126,10 @@ class RunsPage {
   async drawDetail(id) {
     const same = this.view?.id === id;
     const run = await api(`/api/runs/${encodeURIComponent(id)}?${same ? this.view.since() : ""}`).catch((error) => {
-      if (error.status === 404) { this.forget(); fill(this.detail); }
-      throw error;
+      if (error.status !== 404) throw error;
+      return null;
     });
+    if (!run) return false;
     this.runs = run.runs;
     if (!same || this.view.state !== run.state) this.rebuildDetail(run, same ? this.view.points : []);
     this.view.take(run);
@@ -136,6 +137,15 @@ class RunsPage {
     this.paintCurves(run);
     this.paintAnswers(run);
     this.paintLog(run);
+    return true;
+  }
+
+  /** An old link, or a mistyped one: the list is there to go on from, and nothing is asked again and again. */
+  unknown(id) {
+    this.forget();
+    this.live = false;
+    this.drawList(id);
+    fill(this.detail, say("bad", `There is no run ${id}. Choose one from the list, or start a new one.`));
   }
 
   forget() {
@@ -379,7 +389,7 @@ function repeated({ repeats }) {
 }
 
 function timing(run, stopping) {
-  if (run.state === "waiting") return `${count(run.steps, "step")} planned`;
+  if (run.state === "waiting") return run.steps ? `About ${count(run.steps, "step")}` : "";
   if (!isLive(run)) return run.seconds ? `Took ${duration(run.seconds)}${run.peak_memory_mb ? `, ${memory(run.peak_memory_mb)} at most` : ""}` : `${run.step} of ${run.steps} steps`;
   if (stopping) return "Stopping after this step";
   if (run.seconds_left === null) return run.step ? "Measuring the pace" : "Loading the model";

@@ -44,7 +44,7 @@ from labeling.importers.prompts import import_prompts
 from labeling.win_rate import wilson
 from storage import projects, prompts, runs
 from storage.database import Database
-from storage.records import DatasetType, ModelVersion
+from storage.records import DatasetType, Message, ModelVersion
 
 SEEDS = (0, 1, 2)
 PAIRS, THUMBS, ANSWERS, DOCUMENTS, PROMPTS = 150, 200, 120, 200, 200
@@ -69,6 +69,11 @@ def main() -> int:
 def all_methods() -> tuple[str, ...]:
     """All but PPO, which has a benchmark of its own. The reward model comes before what needs it."""
     return tuple(method.name for method in METHODS if method.name != "ppo")
+
+
+def never_asked(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the held-out prompts, on which the versions are measured."""
+    return [row for row in found if not prompts.is_held_out([Message(**message) for message in row["prompt"]])]
 
 
 class Trial:
@@ -130,9 +135,9 @@ class Trial:
         if reads == "language_modeling":
             return frozen(self.database, self.home, reads, self.documents(DOCUMENTS, 0))
         if reads == "prompt_completion":
-            return frozen(self.database, self.home, reads, rows(reads, ANSWERS, self.seed))
+            return frozen(self.database, self.home, reads, never_asked(rows(reads, ANSWERS, self.seed)))
         if reads == "prompt_only":
-            return frozen(self.database, self.home, reads, rows(reads, PROMPTS, self.seed))
+            return frozen(self.database, self.home, reads, never_asked(rows(reads, PROMPTS, self.seed)))
         feedback, most = ("ranking", PAIRS) if reads == "preference" else ("thumbs", THUMBS)
         project = replace(first_project("base"), name=f"{feedback} {self.seed}", feedback_type=feedback)
         if not any(one.name == project.name for one in projects.list_all(self.database, "labeling")):

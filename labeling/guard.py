@@ -5,6 +5,7 @@ Pure ASGI, so that it sees Gradio's own routes too: several of them are open wit
 
 from __future__ import annotations
 
+import html
 import re
 import secrets
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -117,7 +118,20 @@ def _refused(error: AppError, request: Request) -> Response:
     wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
     if wants_page and isinstance(error, NotSignedIn):
         return RedirectResponse(f"/who?next={quote(_asked_for(request))}", status_code=303)
+    if wants_page:
+        return HTMLResponse(_page(str(error)), status_code=error.status, headers=HEADERS)
     return JSONResponse({"error": str(error)}, status_code=error.status, headers=HEADERS)
+
+
+def _page(problem: str) -> str:
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>Not for you · Plumbline</title>
+<link rel="stylesheet" href="/ui/plumbline.css"><link rel="stylesheet" href="/ui/who.css"></head>
+<body><main class="pl who"><section class="card"><h1>This page is not yours</h1>
+<p class="say bad" role="alert">{html.escape(problem)}</p>
+<p><a class="btn" href="/label/">To the label page</a> <a class="btn" href="/who">Change who you are</a></p>
+</section></main></body></html>"""
 
 
 def _asked_for(request: Request) -> str:

@@ -13,6 +13,8 @@ from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.prompts import HELD_OUT_PERCENT
 from storage.records import Document, new_id
 
+UNKNOWN_LICENCES = ("", "unknown")
+
 
 def make(text: str, *, source: str, licence: str) -> Document:
     """A new document; held out or not by its hash."""
@@ -40,10 +42,25 @@ def insert_new(cursor: Cursor, documents: Sequence[Document]) -> int:
     return _count(cursor) - before
 
 
-def get_many(database: Database, document_ids: Collection[str]) -> dict[str, Document]:
-    """By id; unknown ids are absent."""
-    rows = database.read("SELECT * FROM documents WHERE id IN (SELECT unnest($ids))", ids=list(document_ids))
-    return {row["id"]: _from_row(row) for row in rows}
+def unlicensed(database: Database, document_ids: Collection[str]) -> int:
+    """How many of these nobody noted a licence of."""
+    rows = database.read(
+        """
+        SELECT count(*) AS documents
+        FROM documents
+        WHERE id IN (SELECT unnest($ids))
+          AND list_contains($unknown, lower(trim(licence)))
+        """,
+        ids=list(document_ids),
+        unknown=list(UNKNOWN_LICENCES),
+    )
+    return int(rows[0]["documents"])
+
+
+def held_out_hashes(database: Database) -> list[str]:
+    """The text hashes of the documents that are never learned from."""
+    rows = database.read("SELECT text_hash FROM documents WHERE held_out ORDER BY text_hash")
+    return [row["text_hash"] for row in rows]
 
 
 def known_hashes(database: Database, hashes: Iterable[str]) -> set[str]:
@@ -68,21 +85,6 @@ def in_order(database: Database, *, held_out: bool | None = None, sources: Seque
         sources=list(sources),
     )
     return [_from_row(row) for row in rows]
-
-
-def count(database: Database, sources: Sequence[str] = ()) -> tuple[int, int]:
-    """(all, held out) of these sources, of all where none is named."""
-    row = database.read(
-        """
-        SELECT
-            count(*) AS documents,
-            count(*) FILTER (held_out) AS held_out
-        FROM documents
-        WHERE len($sources) = 0 OR list_contains($sources, source)
-        """,
-        sources=list(sources),
-    )[0]
-    return row["documents"], row["held_out"]
 
 
 def sources(database: Database) -> list[Row]:

@@ -104,19 +104,10 @@ def held_out(database: Database, limit: int) -> list[Prompt]:
     return in_order(database, held_out=True)[:limit]
 
 
-def count(database: Database, sources: Sequence[str] = ()) -> tuple[int, int]:
-    """(all, held out) of these sources, of all where none is named."""
-    row = database.read(
-        """
-        SELECT
-            count(*) AS prompts,
-            count(*) FILTER (held_out) AS held_out
-        FROM prompts
-        WHERE len($sources) = 0 OR list_contains($sources, source)
-        """,
-        sources=list(sources),
-    )[0]
-    return row["prompts"], row["held_out"]
+def held_out_hashes(database: Database) -> list[str]:
+    """The text hashes of the prompts that are never learned from."""
+    rows = database.read("SELECT text_hash FROM prompts WHERE held_out ORDER BY text_hash")
+    return [row["text_hash"] for row in rows]
 
 
 def sources(database: Database) -> list[Row]:

@@ -114,7 +114,8 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def get(database: Database, snapshot_id: str) -> Snapshot:

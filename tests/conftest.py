@@ -13,7 +13,11 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from playwright.sync_api import expect
+
 from storage.database import Database
+
+expect.set_options(timeout=60_000)  # ms: a state is waited for as long as a busy machine may take to reach it
 
 
 @pytest.fixture

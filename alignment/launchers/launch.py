@@ -21,7 +21,6 @@ from alignment.run_directory import ACCELERATE
 from storage.errors import BadInput
 
 ADVANCED: dict[str, Any] = {"advanced": True}
-ANY_GPU = "cuda:0"  # of a cluster, which chooses itself
 
 
 class Launch(BaseModel):

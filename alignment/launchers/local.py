@@ -49,8 +49,10 @@ class LocalLauncher:
     def status(self, directory: Path) -> DirectoryState:
         child = self._children.get(directory)
         state = run_directory.state_of(directory)
-        if child is None or state not in ("starting", "killed") or run_directory.read_pid(directory) is not None:
+        if child is None or state not in ("starting", "killed"):
             return state
+        if run_directory.read_pid(directory) is not None:
+            return run_directory.state_of(directory)  # it may have taken its lock since
         return "starting" if child.poll() is None else "killed"
 
     def logs(self, directory: Path) -> str:

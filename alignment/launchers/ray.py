@@ -74,8 +74,10 @@ class RayLauncher:
 
     def status(self, directory: Path) -> DirectoryState:
         state = run_directory.state_of(directory)
-        if state in ("ended", "training", "missing") or run_directory.read_pid(directory) is not None:
+        if state in ("ended", "training", "missing"):
             return state
+        if run_directory.read_pid(directory) is not None:
+            return run_directory.state_of(directory)  # it may have taken its lock since
         if run_directory.read_submission(directory) is None:
             return "prepared"
         return self._before_the_lock(directory, job_name(directory))

@@ -153,8 +153,8 @@ class TunedMethod(Method):
 
     tuning: Tuning = Field(
         "lora", title="What is trained",
-        description="lora: small matrices beside the frozen weights. qlora: the same, on weights squeezed to 4 bits. "
-        "full: every weight, for four times the memory; the version then has a model server of its own.",
+        description="LoRA: small matrices beside the frozen weights. QLoRA: the same, on weights squeezed to 4 bits. "
+        "Full weights: every one, for four times the memory; the version then has a model server of its own.",
     )  # fmt: skip
     learning_rate: float = Field(
         1e-3, gt=0, le=0.1, title="Learning rate",
@@ -244,6 +244,10 @@ class TunedMethod(Method):
         """Of this many rows that are learned from, the held-out ones not among them."""
         batches = ceil(rows / self.batch_size)
         return ceil(batches / self.accumulate) * self.epochs
+
+    def planned_steps(self, rows: int) -> int:
+        """Of a whole snapshot, about: which rows are held out shows once they are read. 0 where nobody can tell yet."""
+        return self.steps(rows - round(self.held_out_share * rows))
 
     def refuse_what_is_missing(self) -> None:
         """Raises BadInput where a package that these settings need is not installed here."""

@@ -43,9 +43,7 @@ def train_from(checkpoint: Path | None, trainer: Any) -> None:
         trainer.train()
         return
     state = checked_checkpoint(checkpoint)
-    _find_best(state, Path(trainer.args.output_dir))
-    if first_process():
-        state.save_to_json(str(checkpoint / "trainer_state.json"))
+    _find_best(state, checkpoint)
     everybody_is_here()
     if _ran_out_of_patience(state, trainer.args.metric_for_best_model, trainer.callback_handler.callbacks):
         trainer.state = state
@@ -77,10 +75,17 @@ def read_names(weights: Path) -> list[str]:
         return list(file.keys())
 
 
-def _find_best(state: TrainerState, checkpoints: Path) -> None:
+def _find_best(state: TrainerState, checkpoint: Path) -> None:
     """The run's directory may have been moved since; the state knows the best checkpoint by its path."""
-    if state.best_global_step:
-        state.best_model_checkpoint = str(checkpoints / f"checkpoint-{state.best_global_step}")
+    there = str(checkpoint.with_name(f"checkpoint-{state.best_global_step}"))
+    if not state.best_global_step or state.best_model_checkpoint == there:
+        return
+    state.best_model_checkpoint = there
+    if not first_process():
+        return
+    part = checkpoint / "trainer_state.part"
+    state.save_to_json(str(part))
+    part.replace(checkpoint / "trainer_state.json")  # all or nothing: this may be the only checkpoint there is
 
 
 def _ran_out_of_patience(state: TrainerState, metric: str, callbacks: Sequence[Any]) -> bool:

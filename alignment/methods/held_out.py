@@ -31,18 +31,22 @@ def split_by_prompt(rows: Sequence[Row], share: float, seed: int) -> Split:
     prompts = sorted({_key(row) for row in rows}, key=lambda key: _chance(key, seed))
     number = round(share * len(prompts))
     if number < FEWEST or number >= len(prompts):
-        return Split(list(rows), [], _why_none(share, number, len(prompts)))
+        return Split(list(rows), [], _why_none(share, number, f"{len(prompts)} {_held_are(rows)}"))
     held = set(prompts[:number])
     return Split([row for row in rows if _key(row) not in held], [row for row in rows if _key(row) in held])
 
 
-def _why_none(share: float, number: int, prompts: int) -> str:
+def _why_none(share: float, number: int, of: str) -> str:
     if share == 0:
         return ""
     return (
-        f"No rows were held out, because {share:.0%} of {prompts} prompts are {number} and fewer than {FEWEST} measure "
-        "nothing, so the version is the last checkpoint."
+        f"No rows were held out, because {100 * share:.0f} % of {of} are {number}, and fewer than {FEWEST} measure "
+        "nothing; so the version is the last checkpoint."
     )
+
+
+def _held_are(rows: Sequence[Row]) -> str:
+    return "documents" if rows and "text" in rows[0] else "prompts"
 
 
 def _key(row: Row) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from alignment.methods.base import ADVANCED, HeldOutMeasure, Inputs, Report, TunedMethod, margin_verdict
-from storage.errors import NotEnoughFeedback
+from storage.errors import BadInput, NotEnoughFeedback
 from storage.records import DatasetType
 
 DESIRABLE_TO_UNDESIRABLE = 20.0  # total weight of all thumbs-up over that of all thumbs-down
@@ -83,6 +83,14 @@ class KTO(TunedMethod):
         for label, thumbs in (("desirable", "thumbs-up"), ("undesirable", "thumbs-down")):
             if counts.get(label, EACH_LABEL_NEEDS) < EACH_LABEL_NEEDS:
                 raise NotEnoughFeedback(cls.title, thumbs, found=counts[label], needed=EACH_LABEL_NEEDS)
+
+    def refuse_processes(self, processes: int) -> None:
+        super().refuse_processes(processes)
+        if self.batch_size < 2 * processes:
+            raise BadInput(
+                f"{type(self).model_fields['batch_size'].title}: {self.batch_size} leave each of {processes} processes "
+                f"a single one, and drift is estimated from two. Choose {2 * processes} or more, or fewer processes."
+            )
 
     def weights(self, desirable: int, undesirable: int) -> tuple[float, float]:
         """(weight of a thumb up, weight of a thumb down) for this many of each."""

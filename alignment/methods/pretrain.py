@@ -57,6 +57,10 @@ class Pretrain(TunedMethod):
         description="Windows of text read together. Smaller batches take more steps and less memory.",
     )  # fmt: skip
 
+    def planned_steps(self, rows: int) -> int:
+        """Nobody knows how many windows so many documents fill before they are tokens."""
+        return 0
+
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
         from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, unused-ignore]
 

@@ -74,12 +74,12 @@ class RewardModel(TunedMethod):
             return "no pair was held out, so nobody knows how often it is right. Hold some out before you rely on it."
         number, accuracy = int(final["held_out_pairs"]), final["held_out_accuracy"]
         low, _ = accuracy_interval(round(accuracy * number), number)
-        found = f"it put the better answer first in {accuracy:.0%} of {number} held-out pairs"
+        found = f"it put the better answer first in {100 * accuracy:.0f} % of {number} held-out pairs"
         if low <= 0.5:
             way_out = "Label more pairs, or look whether people agree at all."
             return f"{found}, which a coin could have done too. {way_out}"
         return f"{found}." + (
-            f" So few pairs leave much to chance (at least {low:.0%}, surely)." if number < FEW else ""
+            f" So few pairs leave much to chance (at least {100 * low:.0f} %, surely)." if number < FEW else ""
         )
 
 

@@ -50,10 +50,13 @@ class RLOOTraining:
         return {"reward_funcs": rewards}
 
     def _finish(self, trainer: Any, tokenizer: PreTrainedTokenizerBase, held_out: Rows) -> None:
-        """The reward over the first and the last fifth of the steps that sampled."""
+        """The reward over the first and the last fifth of the steps that sampled, and the number of prompts."""
         rewards = [line["reward"] for line in trainer.state.log_history if "reward" in line]
         fifth = max(1, len(rewards) // 5)
-        self.found = {"first_reward": fmean(rewards[:fifth]), "reward": fmean(rewards[-fifth:])} if rewards else {}
+        answered = trainer.state.global_step // self._method.iterations * self._method.prompts_per_step
+        self.found = {"learned_rows": float(min(self._learned or 0, answered))}
+        if rewards:
+            self.found |= {"first_reward": fmean(rewards[:fifth]), "reward": fmean(rewards[-fifth:])}
 
 
 def refuse_too_few(rows: int, method: RLOO) -> None:

@@ -12,10 +12,14 @@ import copy
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# PEFT imports it wherever it is installed, which takes seconds; there are no 4-bit weights here.
+sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]
 
 import uvicorn
 from fastapi import FastAPI, Request

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alignment.datasets import POLICY, UNJUDGED_POLICY
-from alignment.freezing import counts_of, freeze_snapshot, new_since, rows_of_projects
+from alignment.freezing import freeze_snapshot, rows_of_projects
 from storage import documents, judgments, projects, prompts, responses, snapshots
 from storage.database import Database
 from storage.errors import BadInput
@@ -65,42 +65,12 @@ def test_prompts_are_those_that_the_projects_ask(database: Database, tmp_path: P
     assert snapshot.name == "Vaccines, prompts 1"
 
 
-@pytest.mark.parametrize("kind", ["language_modeling", "prompt_only", "preference", "unpaired_preference"])
-@pytest.mark.parametrize("sources", [[], ["ours"], ["nobody"]])
-def test_the_quick_counts_are_those_of_the_rows(database: Database, kind: str, sources: list[str]) -> None:
-    prompts.add(database, [asked("Ours?", "ours"), asked("Theirs?", "theirs"), *some_prompts(2, held_out=True)])
-    documents.add(database, [document("Fox.", "ours"), document("Exam.", held_out=True)])
-    projects.save(database, project(id="p1", sources=("ours",)))
-
-    for project_ids in ([], ["p1"]):
-        found = rows_of_projects(database, project_ids, kind, sources)
-        assert counts_of(database, kind, project_ids, sources) == found.counts
-
-
-def test_the_quick_counts_see_every_new_judgment(database: Database) -> None:
+def test_a_snapshot_says_how_what_contradicts_itself_was_settled(database: Database, tmp_path: Path) -> None:
     (question,) = some_prompts(1)
     prompts.add(database, [question])
-    before = counts_of(database, "preference")["rows"]
     judge(database, question)
 
-    assert (before, counts_of(database, "preference")["rows"]) == (0, 1)
-
-
-def test_what_came_after_a_snapshot_is_counted(database: Database, tmp_path: Path) -> None:
-    questions = some_prompts(2)
-    prompts.add(database, questions[:1])
-    documents.add(database, [document("Fox.")])
-    judge(database, questions[0])
-    kinds = ("preference", "prompt_only", "language_modeling")
-    frozen = {kind: freeze_snapshot(database, tmp_path, dataset_type=kind) for kind in kinds}
-
-    prompts.add(database, questions[1:])
-    documents.add(database, [document("Hare.")])
-    judge(database, questions[1])
-
-    for kind in kinds:
-        assert new_since(frozen[kind], rows_of_projects(database, [], kind)) == 1
-    assert frozen["preference"].policy == POLICY
+    assert freeze_snapshot(database, tmp_path, dataset_type="preference").policy == POLICY
 
 
 def test_freezing_again_gives_the_snapshot_there_is(database: Database, tmp_path: Path) -> None:
@@ -132,12 +102,9 @@ def test_thirty_thousand_documents_are_frozen_in_seconds(database: Database, tmp
 
     began = time.process_time()
     snapshot = freeze_snapshot(database, tmp_path, dataset_type="language_modeling")
-    frozen = time.process_time()
-    counts = counts_of(database, "language_modeling")
-    counted = time.process_time()
 
-    assert snapshot.rows == counts["rows"] == 30_000
-    assert frozen - began < 15 and counted - frozen < 0.5  # about 2 s and 5 ms
+    assert snapshot.rows == 30_000
+    assert time.process_time() - began < 15  # about 2 s
 
 
 def judge(database: Database, question: Prompt) -> None:

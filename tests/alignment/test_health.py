@@ -163,6 +163,13 @@ def test_the_same_fall_with_a_larger_beta_is_small():
     assert verdict("dpo", run(**falling), beta=0.5).title == "Healthy"  # -0.184 / 0.5: a third of a nat
 
 
+def test_a_loss_without_a_reference_is_not_held_against_the_parent():
+    """SimPO's rewards are beta times the log-probability of a token, so they are below 0 in any run."""
+    simpo = {**GOOD_DPO, "rewards__chosen": line(-4, -3), "rewards__rejected": line(-4, -5)}
+    found = verdict("dpo", run(**simpo), beta=2.0, loss="simpo")
+    assert found.title == "Healthy" and found.sentence.startswith("Margin 0.37; loss fell from")
+
+
 def test_saturated_margins_are_named():
     # the last fifth of 0 to 5 is 5 * 17.5 / 19 = 4.61, over beta 0.1: 46 nats
     found = verdict("dpo", run(**{**GOOD_DPO, "rewards__margins": line(0, 5)}))

@@ -80,10 +80,11 @@ def test_the_largest_tile_of_logits_is_4096_tokens_by_32768_words() -> None:
     assert mb(long)["logits"] == round((tile + 4 * 8192 * 4096) / MB)
 
 
-def test_orpo_keeps_all_logits_and_a_reward_model_has_none() -> None:
+def test_orpo_and_simpo_keep_all_logits_and_a_reward_model_has_none() -> None:
     load = Load(4, 128)
 
     assert mb(Plan(method("orpo"), LARGE, load))["logits"] == round(7 * 4 * 512 * 32_000 / MB)
+    assert mb(Plan(method("dpo", loss="simpo"), LARGE, load))["logits"] == round(7 * 4 * 512 * 32_000 / MB)
     assert mb(Plan(method("reward_model"), LARGE, load))["logits"] == 0
 
 
@@ -112,6 +113,7 @@ def test_the_reference_is_a_second_model_only_where_all_weights_are_trained() ->
     assert mb(Plan(method("dpo", tuning="full"), LARGE, load))["reference"] == round(4 * LARGE.parameters / MB)
     assert mb(Plan(method("sft", tuning="full"), LARGE, load))["reference"] == 0
     assert mb(Plan(method("orpo", tuning="full"), LARGE, load))["reference"] == 0
+    assert mb(Plan(method("dpo", tuning="full", loss="simpo"), LARGE, load))["reference"] == 0
 
 
 def test_a_child_of_an_adapter_keeps_its_parents_as_reference() -> None:

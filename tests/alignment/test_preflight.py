@@ -24,7 +24,7 @@ from alignment.methods.held_out import split_by_prompt
 from alignment.methods.kto import KTO
 from alignment.preflight_routes import preflight_router
 from alignment.row_checks import Check, Seen
-from alignment.rows_as_tokens import CHANGED, OTHER_PROMPT, Answer, RowTokens
+from alignment.rows_as_tokens import CHANGED, OTHER_PROMPT, Answer, RowTokens, prompt_fills
 from storage import documents, prompts
 from storage.errors import AppError
 from storage.records import DatasetType, Message, Person
@@ -121,10 +121,28 @@ def test_rows_that_the_template_spoils_are_counted_and_most_of_them_refused(chec
 
 
 def test_any_other_reason_to_leave_rows_out_is_said_in_the_runs_words() -> None:
-    [found] = row_checks.other_faults(ten(RowTokens((), "the prompt fills all 16 tokens a row may have")))
+    [found] = row_checks.other_faults(ten(RowTokens((), "the document is empty")), 16)
+
+    assert found.title == "Left out: the document is empty"
+    assert (found.kind, found.figure) == ("warn", "1 of 10")
+
+
+@pytest.mark.parametrize(
+    ("number", "context", "kind", "offered"),
+    [(1, 512, "warn", [128]), (6, 512, "bad", [128]), (6, 100, "bad", [100]), (6, 16, "warn", [])],
+)
+def test_long_prompts_are_refused_only_where_a_longer_limit_would_help(
+    number: int, context: int, kind: str, offered: list[int]
+) -> None:
+    """A prompt of 40 tokens, and at least 64 more for its answer: 128 in steps of 64."""
+    long = RowTokens((Answer("prompt", (10,) * 40, (False,) * 40),), prompt_fills(16))
+
+    [found] = row_checks.long_prompts(ten(*[long] * number), 16, context)
 
     assert found.title == "Left out: the prompt fills all 16 tokens a row may have"
-    assert (found.kind, found.figure) == ("warn", "1 of 10")
+    assert (found.kind, found.figure) == (kind, f"{number} of 10")
+    assert [way.settings["max_length"] for way in found.ways_out] == offered
+    assert row_checks.other_faults(ten(long), 16) == []
 
 
 def test_rows_that_would_lose_their_end_are_offered_more_room() -> None:
@@ -142,12 +160,14 @@ def test_nothing_is_cut_where_every_row_fits() -> None:
     assert row_checks.truncation(ten(), 64, 512, {}).figure == "longest 5"
 
 
-def test_most_rows_cut_are_refused_and_the_context_is_the_end_of_it() -> None:
+def test_most_rows_cut_are_refused_unless_the_model_itself_reads_no_more() -> None:
+    """Else nothing but another model could ever learn from them."""
     long = RowTokens((answer(*[20] * 100, EOS),))
 
+    assert row_checks.truncation(ten(*[long] * 8), 64, 512, {128: 900}).kind == "bad"
     found = row_checks.truncation(ten(*[long] * 8), 512, 64, {})
 
-    assert (found.kind, found.ways_out) == ("bad", ())
+    assert (found.kind, found.ways_out) == ("warn", ())
     assert "8 are longer than the 64 tokens that the model reads" in found.detail
 
 
@@ -249,7 +269,7 @@ def test_weights_of_thumbs_come_from_their_number_and_say_why() -> None:
     """10 up, 30 down: 20 × 30 / 10 = 60, so that 10 × 60 is twenty times 30 × 1."""
     rows = [thumb(n, n < 10) for n in range(40)]
 
-    found = row_checks.label_balance(seen(rows, reads="unpaired_preference"), KTO())
+    found = row_checks.label_balance(rows, KTO())
 
     assert (found.kind, found.figure) == ("ok", "10 up, 30 down")
     assert found.detail.startswith(
@@ -260,7 +280,7 @@ def test_weights_of_thumbs_come_from_their_number_and_say_why() -> None:
 def test_weights_by_hand_that_are_far_off_are_a_warning_with_a_way_back() -> None:
     rows = [thumb(n, n < 10) for n in range(40)]
 
-    found = row_checks.label_balance(seen(rows, reads="unpaired_preference"), KTO(desirable_weight=1.0))
+    found = row_checks.label_balance(rows, KTO(desirable_weight=1.0))
 
     assert found.kind == "warn"
     assert found.ways_out[0].settings == {"desirable_weight": None, "undesirable_weight": None}

@@ -14,7 +14,7 @@ import pytest
 from alignment import run_directory
 from alignment.progress import all_points, read_progress, seconds_left
 from alignment.run_directory import Outcome
-from alignment.train import DirectoryReport, sentence_for
+from alignment.train import DirectoryReport, fingerprint_of, sentence_for
 from storage.errors import RunFailed
 
 
@@ -175,6 +175,26 @@ def test_until_a_resumed_run_has_begun_the_log_is_that_of_the_attempt_before(dir
     assert read_progress(directory).log == ("stopped",)
     (directory / run_directory.LOG).write_text("going on\n")
     assert read_progress(directory).log == ("going on",)
+
+
+def test_a_run_that_takes_its_lock_between_two_looks_is_not_taken_for_dead(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def free_until_now(path: Path) -> bool:
+        (path / run_directory.LOCK).write_text("4711")
+        return False
+
+    (directory / run_directory.LOG).touch()
+    monkeypatch.setattr(run_directory, "lock_is_held", free_until_now)
+    assert run_directory.state_of(directory) == "starting"
+
+
+def test_whole_weights_that_differ_in_the_middle_of_a_file_have_another_fingerprint(tmp_path: Path):
+    ends = b"0" * (1 << 20)
+    (tmp_path / "model.safetensors").write_bytes(ends + b"1" + ends)
+    one = fingerprint_of(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(ends + b"2" + ends)
+    assert fingerprint_of(tmp_path) != one
 
 
 def test_a_run_in_the_line_of_a_cluster_says_what_the_cluster_says(directory: Path):

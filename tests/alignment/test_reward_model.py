@@ -114,8 +114,8 @@ def test_it_scores_the_preferred_answer_higher_also_of_prompts_it_has_not_seen(t
     assert good > bad + 1
     assert trained.final["held_out_accuracy"] == 1.0 and trained.final["held_out_pairs"] == 8
     assert trained.method.verdict(trained.final) == (
-        "it put the better answer first in 100% of 8 held-out pairs. "
-        "So few pairs leave much to chance (at least 68%, surely)."
+        "it put the better answer first in 100 % of 8 held-out pairs. "
+        "So few pairs leave much to chance (at least 68 %, surely)."
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from alignment.methods.base import Inputs, adapter_settings
 from alignment.methods.dpo import DPO
 from alignment.methods.held_out import split_by_prompt
+from alignment.methods.kto import KTO
 from alignment.methods.pretrain import windows
 from alignment.methods.sft import SFT
 from alignment.rows_as_tokens import row_tokens
@@ -276,6 +277,22 @@ def test_each_loss_prefers_what_people_preferred(loss: str, tiny_base: Path, tmp
     assert "next to nothing" not in DPO.model_validate({"loss": loss, "beta": beta}).verdict(final)
 
 
+def test_thumbs_are_weighed_by_those_that_are_learned_from(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """2 up and 6 down: 20 × 6 / 2 = 60. With the 8 up that are held out it would be 12."""
+    from alignment.methods import trl_training
+
+    def fit(trainer: Any, config: Any, method: Any, inputs: Any, report: Any, parts: Any) -> dict[str, float]:
+        parts.prepare([{"label": number < 2} for number in range(8)], None, 64)
+        parts.prepare([{"label": True}] * 8, None, 64)
+        return {"up": config.desirable_weight, "down": config.undesirable_weight}
+
+    monkeypatch.setattr(trl_training, "fit", fit)
+    inputs = Inputs([], parent_of(tiny_base), tmp_path)
+    assert KTO().train(inputs, Heard()) == {"up": 60.0, "down": 1.0}
+
+
 # ---- what ends a run ------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +331,9 @@ def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(BadInput, match="Pairs per batch: 3 cannot be shared evenly by 2 processes"):
         DPO(batch_size=3).refuse_processes(2)
     DPO(batch_size=4).refuse_processes(2)
+    with pytest.raises(BadInput, match="Thumbs per batch: 2 leave each of 2 processes a single one"):
+        KTO(batch_size=2).refuse_processes(2)
+    KTO(batch_size=4).refuse_processes(2)
 
 
 def test_another_tracker_writes_into_the_directory_of_the_run(

@@ -16,7 +16,7 @@ def test_a_document_comes_back_as_it_went_in_and_is_stored_once_whatever_its_whi
 
     assert documents.add(database, [first]) == 1
     assert documents.add(database, [again, first]) == 0
-    assert documents.get_many(database, [first.id, again.id]) == {first.id: first}
+    assert documents.in_order(database) == [first]
     assert documents.known_hashes(database, [documents.text_hash(" A  fox. It is red."), "0"]) == {
         documents.text_hash(first.text)
     }
@@ -40,8 +40,17 @@ def test_documents_come_by_side_and_source_and_are_counted(database: Database) -
     assert documents.in_order(database, held_out=False) == [learned, other]
     assert documents.in_order(database, held_out=True) == [exam]
     assert documents.in_order(database, sources=["wiki"]) == [learned, exam]
-    assert (documents.count(database), documents.count(database, ["wiki"])) == ((3, 1), (2, 1))
+    assert documents.held_out_hashes(database) == [documents.text_hash("Two.")]
     assert [(row["source"], row["documents"], row["held_out"]) for row in documents.sources(database)] == [
         ("wiki", 2, 1),
         ("book", 1, 0),
     ]
+
+
+def test_documents_whose_licence_nobody_noted_are_counted(database: Database) -> None:
+    known = document("One.")
+    unknown = [replace(document(text), licence=licence) for text, licence in (("Two.", " Unknown"), ("Three.", ""))]
+    documents.add(database, [known, *unknown])
+
+    assert documents.unlicensed(database, [known.id, unknown[0].id, unknown[1].id]) == 2
+    assert documents.unlicensed(database, [known.id]) == 0
