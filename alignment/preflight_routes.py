@@ -70,6 +70,13 @@ def preflight_router(database: Database, person_of: PersonOf, home: Path) -> API
         require_engineer(person_of(request))
         return jobs.answer(job_id)
 
+    @router.post("/{job_id}/leave")
+    def leave(request: Request, job_id: str) -> dict[str, str]:
+        person = person_of(request)
+        require_engineer(person)
+        jobs.leave(job_id, person.name)
+        return {"id": job_id}
+
     return router
 
 
@@ -88,10 +95,17 @@ class Jobs:
         """The name of the answer; a process is on its way to it, where it is not there."""
         job_id = _named(question)
         with self._changing:
-            self._end_other(person, job_id)
+            if self._running.get(person, (job_id,))[0] != job_id:
+                self._end(person)
             if not (self._alive(job_id) or _is_fresh(self._root / job_id)):
                 self._start(job_id, question, person)
         return job_id
+
+    def leave(self, job_id: str, person: str) -> None:
+        """Nobody waits for this answer any more: the run that was started has the machine to itself."""
+        with self._changing:
+            if self._running.get(person, ("",))[0] == job_id:
+                self._end(person)
 
     def answer(self, job_id: str) -> dict[str, Any]:
         """What is known by now. Raises NotFound."""
@@ -121,9 +135,9 @@ class Jobs:
             )
         self._running[person] = (job_id, child)
 
-    def _end_other(self, person: str, job_id: str) -> None:
-        other, child = self._running.get(person, (job_id, None))
-        if child is not None and other != job_id and child.poll() is None:
+    def _end(self, person: str) -> None:
+        _, child = self._running[person]
+        if child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)
             child.wait()

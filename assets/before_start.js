@@ -45,8 +45,12 @@ export class BeforeStart {
     await this.follow(asked, number, key, changed);
   }
 
+  /** The page is left: a step that nobody waits for is not timed beside the run that was started. */
+  leave() { if (this.following && !this.current) navigator.sendBeacon(`/api/runs/preflight/${this.following}/leave`); }
+
   async follow(asked, number, key, changed) {
     const { id } = await api("/api/runs/preflight", { body: asked });
+    this.following = id;
     for (;;) {
       const found = await api(`/api/runs/preflight/${encodeURIComponent(id)}`);
       if (number !== this.asked || !this.element.isConnected) return;

@@ -23,6 +23,7 @@ class NewRun {
     Object.assign(this, { asked, fate: make("span", { class: "mut small fate", role: "status" }), notice: make("div", "notice") });
     this.go = button("play", "Start run", () => this.start(), "btn go");
     this.go.id = "start";
+    window.addEventListener("pagehide", () => this.before.leave());
     this.before = new card.BeforeStart((way) => this.take(way), () => this.form && this.again(0));
     this.parts = { advice: section("Proposal", "adv"), methods: section("Method"), data: section("What it learns from"), settings: section("Settings") };
     fill(root,

@@ -30,7 +30,7 @@ from benchmarks.starter_rows import STARTER, frozen, rows
 from storage.database import Database
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "pretrain")
-REPEATS, QUICK_REPEATS = 5, 1
+REPEATS, QUICK_REPEATS = 3, 1
 ROWS = 256
 MOST = 1.03
 SETTINGS = {"batch_size": 8, "epochs": 1, "held_out_share": 0.0, "keep": "last"}

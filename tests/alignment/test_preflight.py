@@ -724,6 +724,17 @@ def test_a_new_question_ends_the_job_of_the_last_one(web: Web) -> None:
     assert web.wait(second)["state"] == "ready"
 
 
+def test_leaving_the_page_ends_the_job_and_asking_again_starts_another(web: Web) -> None:
+    body = web.body()
+    job = web.ask(body)
+
+    web.client.post(f"/api/runs/preflight/{job}/leave")
+
+    assert web.answer(job)["state"] == "failed"
+    assert web.ask(body) == job
+    assert web.wait(job)["state"] == "ready"
+
+
 def test_a_base_that_is_gone_is_said_in_a_sentence(lab: Lab) -> None:
     web = Web(lab)  # whose base nobody made
 
