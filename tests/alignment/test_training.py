@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from alignment import progress, run_directory, run_queue
-from labeling.engines.model_folder import base_fingerprint
+from alignment.train import fingerprint_of
 from storage import model_versions
 from storage.records import ModelVersion, Run
 from tests.alignment.conftest import BAD, GOOD, Lab, question
@@ -147,7 +147,7 @@ def test_full_fine_tuning_makes_a_model_of_its_own(training_lab: Lab):
     run = training_lab.follow_until(training_lab.start("dpo", snapshot, tuning="full", learning_rate=1e-4))
     version = version_of(training_lab, run)
     assert version.adapter_path is None and version.base_path == str(Path(run.directory) / run_directory.MODEL)
-    assert version.fingerprint == base_fingerprint(version.base_path)
+    assert version.fingerprint == fingerprint_of(Path(version.base_path))
     assert log_probability(version.base_path, None, GOOD) > log_probability(
         model_versions.get(training_lab.database, "v0").base_path, None, GOOD
     )
