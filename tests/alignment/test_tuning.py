@@ -139,7 +139,7 @@ def test_too_few_prompts_are_all_learned_from_and_it_says_so():
     rows = [{"prompt": said("user", str(n))} for n in range(20)]
     split = split_by_prompt(rows, 0.1, seed=0)
     assert (len(split.learned), split.held_out) == (20, [])
-    assert "10% of 20 prompts are 2" in split.note
+    assert "10 % of 20 prompts are 2" in split.note
     assert split_by_prompt(rows, 0, 0).note == ""
     assert split_by_prompt(rows[:1] * 9, 0.5, 0).learned == rows[:1] * 9
 
