@@ -65,11 +65,12 @@ def import_rows(page: Page, kind: str, file: Path, source: str) -> str:
 def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> None:
     """A new project, saved on the projects page."""
     page.goto("/projects/")
-    expect(page.locator("#name textarea, #name input").first).to_be_visible()
+    field = page.locator("#name textarea, #name input").first
+    expect(field).not_to_have_value("")  # the newest project is shown; before that, what is typed would be overwritten
     page.locator("#project input").click()
     page.get_by_role("option", name="A new project").click()
-    expect(page.locator("#name textarea, #name input").first).to_have_value("")
-    page.locator("#name textarea, #name input").first.fill(name)
+    expect(field).to_have_value("")
+    field.fill(name)
     page.locator("#feedback").get_by_label(feedback).check()
     if sources:
         page.locator("#sources input").click()
