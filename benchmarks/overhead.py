@@ -31,7 +31,7 @@ from storage.database import Database
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "pretrain")
 REPEATS, QUICK_REPEATS = 3, 1
-ROWS = 256
+ROWS, QUICK_ROWS = 256, 96
 MOST = 1.03
 SETTINGS = {"batch_size": 8, "epochs": 1, "held_out_share": 0.0, "keep": "last"}
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
@@ -53,14 +53,15 @@ def main() -> int:
     bars = []
     for method in ("dpo",) if quick else METHODS:
         with tempfile.TemporaryDirectory() as home:
-            bars += compared(Path(home), method, QUICK_REPEATS if quick else REPEATS, idle)
+            bars += compared(Path(home), method, quick, idle)
         for bar in bars[-3:]:
             print(bar.what, bar.measured, flush=True)
     return report(bars, "Ours over bare TRL, medians of interleaved processes.")
 
 
-def compared(home: Path, method: str, repeats: int, idle: float) -> list[Bar]:
-    directories = prepared(home, method, 1 + 2 * repeats)
+def compared(home: Path, method: str, quick: bool, idle: float) -> list[Bar]:
+    repeats, rows_each = (QUICK_REPEATS, QUICK_ROWS) if quick else (REPEATS, ROWS)
+    directories = prepared(home, method, 1 + 2 * repeats, rows_each)
     costs: dict[str, list[Cost]] = {"ours": [], "bare": [], "sampling": []}
     for place in range(repeats):
         costs["ours"].append(_cost("ours", directories[2 * place], idle))
@@ -76,12 +77,12 @@ def compared(home: Path, method: str, repeats: int, idle: float) -> list[Bar]:
     ]
 
 
-def prepared(home: Path, method: str, number: int) -> list[Path]:
+def prepared(home: Path, method: str, number: int, rows_each: int) -> list[Path]:
     """So many directories of the same run, as the app prepares them."""
     database = Database.open(home / "plumbline.duckdb")
     add_base(database, str(STARTER), version_id="base")
     reads = method_named(method).reads
-    snapshot = frozen(database, home, reads, rows(reads, ROWS))
+    snapshot = frozen(database, home, reads, rows(reads, rows_each))
     directories = [
         Path(run_queue.start_run(database, method, SETTINGS, snapshot, "base", "benchmark", home).directory)
         for _ in range(number)
