@@ -38,7 +38,7 @@ _getfile = inspect.getfile
 def _no_file_of_gradio(thing: object) -> str:
     if getattr(thing, "__module__", "").startswith("gradio."):
         raise OSError("Gradio writes a type stub for each of its 76 components at every import, unless it has no file")
-    return _getfile(thing)  # type: ignore[arg-type]
+    return _getfile(thing)  # type: ignore[arg-type]  # whatever inspect itself takes
 
 
 inspect.getfile = _no_file_of_gradio  # type: ignore[assignment]  # saves half of a start's time

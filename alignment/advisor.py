@@ -4,12 +4,15 @@
       documents it has not read → pretrain           pairs → dpo
       demonstrations            → sft                 thumbs, even very uneven ones → kto
       pairs                     → orpo                demonstrations → sft
-      thumbs                    → kto                 a reward model and prompts → rloo
+      thumbs                    → kto                 a reward model and prompts → ppo
                                                       pairs → reward_model
                                                       documents → pretrain
 
 The first that is possible on rows this line of versions has not learned from yet; where nothing is new, the first that
 is possible. Nobody is asked to believe it: it says what it counted, and every field stays open.
+
+RLOO can do whatever PPO can be proposed for, so it is named beside it and never in its place: PPO learns what to expect
+of a prompt and needs one answer to each, RLOO compares several answers to one prompt and can train whole weights.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from itertools import combinations
 from storage.records import Judgment, Ranking
 
 PAPERS = "papers report 63 to 77"  # % of pairs on which two people agree (arXiv:2009.01325, 2203.02155, 2204.05862)
+IMPORTED = "import"  # the feedback type of judgments that came in a file
 FEWEST_COMPARED = 10  # below, a share of agreement is chance
 FOR_A_BASE = ("pretrain", "sft", "orpo", "kto")
-FOR_ONE_THAT_ANSWERS = ("dpo", "kto", "sft", "rloo", "reward_model", "pretrain")
+FOR_ONE_THAT_ANSWERS = ("dpo", "kto", "sft", "ppo", "rloo", "reward_model", "pretrain")
+SCORED = ("ppo", "rloo")  # they ask a reward model, and no label brings them nearer
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,15 @@ class Agreement:
         return f"{round(100 * self.same / self.compared)} %"
 
 
+NOT_COMPARED = Agreement(0, 0)
+
+
 @dataclass(frozen=True)
 class Readable:
-    """What one method would read. `new` are the rows that the parent's line has not learned from."""
+    """What one method would read. `new` are the rows that the parent's line has not learned from.
+
+    `refusal` is why it cannot start where there are enough rows, but too few of a kind.
+    """
 
     title: str
     rows_are: str
@@ -52,6 +63,7 @@ class Readable:
     rows: int
     new: int
     possible: bool
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Evidence:
     readable: Mapping[str, Readable]
     judgments: Mapping[str, int] = field(default_factory=dict)  # by method: how many are behind its rows
     thumbs: tuple[int, int] = (0, 0)  # up, down
-    agreement: Agreement = Agreement(0, 0)
+    agreement: Agreement = NOT_COMPARED
     reward_model: str = ""
 
 
@@ -95,13 +107,16 @@ def advise(evidence: Evidence) -> Advice:
 
 
 def agreement(judgments: Sequence[Judgment]) -> Agreement:
-    """How often two people who ranked the same two answers put the same one first. Ties say nothing."""
+    """How often two people who ranked the same two answers put the same one first.
+
+    Ties say nothing, and what a file brought is the word of a source and not of a person here.
+    """
     superseded = {one.supersedes for one in judgments if one.supersedes}
+    of_people = (one for one in judgments if one.feedback_type != IMPORTED and one.id not in superseded)
     first: dict[frozenset[str], dict[str, str]] = {}
-    for judgment in judgments:
-        if judgment.id not in superseded:
-            for better, worse in _preferences(judgment):
-                first.setdefault(frozenset((better, worse)), {})[judgment.labeler] = better
+    for judgment in of_people:
+        for better, worse in _preferences(judgment):
+            first.setdefault(frozenset((better, worse)), {})[judgment.labeler] = better
     pairs = [two for said in first.values() for two in combinations(said.values(), 2)]
     return Agreement(same=sum(one == other for one, other in pairs), compared=len(pairs))
 
@@ -134,6 +149,9 @@ def _because(name: str, one: Readable, evidence: Evidence) -> str:
     behind = evidence.judgments.get(name, 0)
     agree = f", on which people agree {evidence.agreement.percent} of the time" if evidence.agreement.known else ""
     up, down = evidence.thumbs
+    scored = (
+        f"The reward model {evidence.reward_model} can score new answers to {rows}, so nobody has to judge them first."
+    )
     said = {
         "dpo": f"It learns from pairs, and your {behind:,} judgments make {one.rows:,} of them{agree}.",
         "orpo": f"{evidence.parent} does not answer yet, and there are {rows} but no demonstrations: ORPO teaches the "
@@ -143,8 +161,7 @@ def _because(name: str, one: Readable, evidence: Evidence) -> str:
         + (f" for {evidence.parent}, which only continues text so far." if not evidence.answers else "."),
         "pretrain": f"{evidence.parent} can read {rows} of your field"
         + (" before it learns to answer." if not evidence.answers else "; there is no feedback to learn from yet."),
-        "rloo": f"The reward model {evidence.reward_model} can score new answers to {rows}, so nobody has to judge "
-        "them first.",
+        **dict.fromkeys(SCORED, scored),
         "reward_model": f"Your {rows} can teach a model to score answers as people would.",
     }
     return said[name]
@@ -162,10 +179,12 @@ def _rather_than(name: str, evidence: Evidence) -> str:
     if name == "orpo":
         return "DPO would need a version that answers already."
     if name == "reward_model":
-        return "RLOO can then use its scores."
+        return "PPO can then use its scores on as many prompts as you have, and so can RLOO."
+    if name == "ppo":
+        return _unlike_the_others(evidence)
     if name == "kto":
         return _no_pairs(evidence)
-    without = "" if evidence.reward_model else "RLOO would need a reward model first and then several times as long"
+    without = "" if evidence.reward_model else "PPO would need a reward model first and then several times as long"
     only = _fewer(can, "sft", evidence.readable[name].rows)
     sentence = "; ".join(part for part in (without, only) if part and name == "dpo")
     return f"{sentence}." if sentence else _no_other(name)
@@ -180,6 +199,22 @@ def _no_pairs(evidence: Evidence) -> str:
         return f"{evidence.parent} has learned from most of your {pairs.rows:,} {pairs.rows_are} already."
     there = f"you have only {pairs.rows:,}" if pairs.rows else "there are none"
     return f"{pairs.title} would need {pairs.needs:,} {pairs.rows_are}, and {there}."
+
+
+def _unlike_the_others(evidence: Evidence) -> str:
+    """What PPO costs against a method that reads pairs, and what it asks for less than RLOO."""
+    pairs = evidence.readable.get("dpo")
+    learned = pairs and pairs.possible and pairs.new < pairs.needs
+    if pairs and learned:
+        return (
+            f"{evidence.parent} has learned from most of your {pairs.rows:,} {pairs.rows_are} already. PPO writes its "
+            "own answers as it goes, which takes several times as long as DPO, but one to a prompt where RLOO needs "
+            "several."
+        )
+    return (
+        "It writes them itself as it goes, which takes several times as long as DPO on pairs, but one to a prompt "
+        "where RLOO needs several."
+    )
 
 
 def _has(can: Mapping[str, Readable], name: str) -> str:
@@ -213,15 +248,18 @@ def _figures(name: str, one: Readable, evidence: Evidence) -> tuple[tuple[str, s
 def _label_first(evidence: Evidence) -> Advice:
     """What is nearest to being possible, and how much of it is missing."""
     flow = FOR_ONE_THAT_ANSWERS if evidence.answers else FOR_A_BASE
-    there = [name for name in flow if name in evidence.readable and name != "rloo"]
+    there = [name for name in flow if name in evidence.readable and name not in SCORED]
     nearest = max(there, key=lambda name: min(1.0, evidence.readable[name].rows / evidence.readable[name].needs))
     one = evidence.readable[nearest]
-    missing = max(1, one.needs - one.rows)
+    missing = one.needs - one.rows
+    short = (
+        f"{one.title} is nearest: it needs {one.needs:,} {one.rows_are} and there are {one.rows:,}. "
+        f"{'Import' if nearest == 'pretrain' else 'Label or import'} {missing:,} more, and it can start."
+    )
     return Advice(
         method=nearest,
         title="Not enough to learn from yet",
-        why=f"{one.title} is nearest: it needs {one.needs:,} {one.rows_are} and there are {one.rows:,}. "
-        f"{'Import' if nearest == 'pretrain' else 'Label or import'} {missing:,} more, and it can start.",
+        why=short if missing > 0 else f"{one.title} is nearest. {one.refusal}",
         figures=_figures(nearest, one, evidence),
         ready=False,
     )

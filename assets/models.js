@@ -48,8 +48,18 @@ class ModelsPage {
     const focused = document.activeElement?.dataset?.focus;
     this.lede.textContent = conclusion(this.versions);
     if (!chosen) fill(this.body, empty());
-    else fill(this.body, make("div", "mods", make("div", "stack", family(this.versions, chosen, (id) => this.choose(id)), this.table(chosen), chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
+    else this.drawVersions(chosen);
     if (focused) this.body.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  /** The tree stays scrolled where it was; another choice brings its box into view. */
+  drawVersions(chosen) {
+    const before = this.body.querySelector(".tree .scroll")?.scrollLeft ?? 0;
+    const tree = family(this.versions, chosen, (id) => this.choose(id)), scroller = tree.querySelector(".scroll");
+    fill(this.body, make("div", "mods", make("div", "stack", tree, this.table(chosen), chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
+    scroller.scrollLeft = before;
+    if (this.inView !== chosen.id) bringIntoView(scroller, tree.querySelector(".nd.sel"));
+    this.inView = chosen.id;
   }
 
   choose(id) {
@@ -71,7 +81,7 @@ class ModelsPage {
     return make("tr", { class: isChosen && "selrow", "aria-current": isChosen && "true" },
       make("td", "", make("a", { class: "b", href: `/models?version=${encodeURIComponent(version.id)}`, "data-focus": `row-${version.id}`, onclick: pick }, version.id)),
       make("td", "", madeBy(version)),
-      version.snapshot ? make("td", "n", version.snapshot.judgments.toLocaleString("en")) : make("td", "n mut", "none"),
+      version.snapshot?.judgments ? make("td", "n", version.snapshot.judgments.toLocaleString("en")) : make("td", "n mut", "none"),
       make("td", version.wins ? "num" : "num mut", version.wins ? withInterval(version.wins) : version.kind === "reward_model" ? "scores, does not answer" : version.parent ? "not compared yet" : ""),
       make("td", "", stateOf(version)),
       make("td", "n tight", this.loadButton(version, "row")));
@@ -106,12 +116,13 @@ class ModelsPage {
   }
 
   detail(version) {
-    const base = version.adapter ? `adapter on ${version.base}` : `whole weights, ${version.base}`;
+    const whole = this.versions.find((one) => !one.adapter && one.base_path === version.base_path);
+    const base = version.adapter ? `adapter on ${whole?.id ?? version.base}` : version.run ? "whole weights of its own" : `whole weights, ${version.base}`;
     return make("aside", { class: "card", "aria-label": `Version ${version.id}` },
       make("div", "row between", make("h2", "big", version.id), stateOf(version)),
       version.state === "problem" ? make("div", "gap", say("bad", version.sentence)) : make("p", "ink2 gap", version.sentence),
       version.note && make("p", "ink2 gap", version.note),
-      make("div", "row", this.loadButton(version, "card"), version.parent && version.kind === "policy" && make("a", { class: "btn sm", href: "/compare" }, "Compare blind")),
+      make("div", "row", this.loadButton(version, "card"), version.parent && version.kind === "policy" && make("a", { class: "btn sm", href: `/compare/?${new URLSearchParams({ a: version.id, b: version.parent })}` }, "Compare blind")),
       version.kind === "reward_model" && [make("hr"), make("h3", "gap", "How often it is right"), trust(version)],
       make("hr"), make("h3", "gap", "Where it comes from"), lineage(version, base),
       make("hr"), facts(version, base));
@@ -124,11 +135,11 @@ function lineage(version, base) {
   const made = make("li", "", make("b", "", version.id), make("span", "sub", base, ", fingerprint ", mono(shortPrint(version.fingerprint))));
   if (!version.run) return make("ol", "lin", make("li", "", make("b", "", version.parent ? `From ${version.parent}` : "Added as a base model"), make("span", "sub", when(version.created_at))), made);
   const { snapshot, run } = version;
-  const changed = run.changed.map((one) => `${one.title.toLowerCase()} ${one.value}`).join(", ");
+  const changed = run.changed.map((one) => `${one.title[0].toLowerCase()}${one.title.slice(1)}: ${one.value}`).join("; ");
   return make("ol", "lin",
-    snapshot && make("li", "", make("a", { href: "/data" }, `${count(snapshot.judgments, "judgment")} by ${count(snapshot.people, "person", "people")}`), make("span", "sub", leftOut(snapshot))),
+    snapshot?.judgments > 0 && make("li", "", make("a", { href: "/data" }, `${count(snapshot.judgments, "judgment")} by ${count(snapshot.people, "person", "people")}`), make("span", "sub", leftOut(snapshot))),
     snapshot && make("li", "", make("b", "", snapshot.name), make("span", "sub", `${snapshot.rows.toLocaleString("en")} ${snapshot.rows_are}, fingerprint `, mono(shortPrint(snapshot.fingerprint)))),
-    make("li", "", make("a", { href: `/runs?run=${encodeURIComponent(run.id)}` }, `Run ${run.id}`), make("span", "sub", `${version.method} on ${version.parent}, ${changed || "all settings at their defaults"}`)),
+    make("li", "", make("a", { href: `/runs?run=${encodeURIComponent(run.id)}` }, `Run ${run.id}`), make("span", "sub", `${version.method} on ${version.parent}${changed ? `; ${changed}` : ", all settings at their defaults"}`)),
     made);
 }
 
@@ -155,12 +166,14 @@ function conclusion(versions) {
   if (!versions.length) return "A base model is where every line begins.";
   const oldestFirst = [...versions].reverse(), named = (test) => oldestFirst.filter(test).map((version) => version.id);
   const served = named((version) => version.state === "served"), starting = named((version) => version.state === "starting"), broken = named((version) => version.state === "problem");
-  const are = (names) => `${list(names)} ${names.length === 1 ? "is" : "are"}`;
+  const are = (names) => (names.length > NAMED ? `${names.length} are` : `${list(names)} ${names.length === 1 ? "is" : "are"}`);
   const answering = [served.length && `${are(served)} served`, starting.length && `${are(starting)} starting`].filter(Boolean).join(", ")
     || "None is served, so nobody can label or compare";
   const trouble = broken.length ? `; ${list(broken)} ${broken.length === 1 ? "has" : "have"} a problem` : "";
   return `${count(versions.length, "version")}, from the base to the newest. ${answering}${trouble}.`;
 }
+
+const NAMED = 4; // versions; of more, how many there are says more
 
 const list = (words) => new Intl.ListFormat("en").format(words);
 
@@ -168,7 +181,7 @@ const empty = () => make("div", "card empty", make("h2", "", "No models yet"), m
 
 // ---- the family: the base at the left, each version to the right of its parent ----
 
-const BOX = { width: 196, height: 62, right: 296, down: 84, letters: 20 };
+const BOX = { width: 196, height: 62, right: 312, down: 84, letters: 20 }; // between two boxes "Reward model" has room
 
 function family(versions, chosen, choose) {
   const placed = place(versions), line = new Set(ancestors(versions, chosen));
@@ -181,6 +194,13 @@ function family(versions, chosen, choose) {
   return make("section", { class: "card tree", "aria-label": "Family" },
     make("div", "ct", make("h2", "", "Family"), make("span", "mut small", `Blue line: how ${chosen.id} came to be`)),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Family tree" }, drawing));
+}
+
+/** The box of the chosen version, with what leads to it where there is room. */
+function bringIntoView(scroller, box) {
+  const { left, right } = box.querySelector("rect").getBoundingClientRect(), seen = scroller.getBoundingClientRect();
+  if (right > seen.right) scroller.scrollLeft += right - seen.right + 2;
+  else if (left < seen.left) scroller.scrollLeft -= seen.left - left + 2;
 }
 
 /** Columns by generation; the first child stays on its parent's row, each further one takes a row of its own. */

@@ -239,11 +239,11 @@ class NewRun {
     const instead = advice.ready && advice.method !== this.name ? [{ label: `Use ${methods.find((one) => one.name === advice.method).title} instead`, method: advice.method }] : [];
     const trains = methods.find((one) => one.makes === "reward_model");
     const reward = method.fields.find((one) => one.name === "reward_model");
-    if (method.asks_reward_model && !this.value(reward)) found.push({ kind: "bad", title: "No reward model to score the answers", figure: "0 of 1",
-      detail: `${method.title} asks it how good each try is.` + (trains && !trains.missing ? ` Your ${trains.rows.toLocaleString("en")} ${trains.rows_are} are enough to train one.` : ""),
+    if (method.asks_reward_model && !this.value(reward)) found.push({ kind: "bad", title: "Nothing to score the answers", figure: "0 of 1",
+      detail: `${method.title} asks a reward model how good each try is, or a function or judge of this server: choose one under ${reward.title}.` + (trains && !trains.missing ? ` Your ${trains.rows.toLocaleString("en")} ${trains.rows_are} are enough to train one.` : ""),
       ways_out: [...(trains && !trains.missing ? [{ label: "Train a reward model first", method: trains.name }] : []), ...instead] });
     if (!this.parent) found.push({ kind: "bad", title: "No version to start from", figure: "0 of 1", detail: "Add a base model first.", ways_out: [{ label: "Open the models page", href: "/models" }] });
-    if (!this.snapshot && method.missing && method.missing !== "No reward model") found.push({ kind: "bad", title: short(method.missing), figure: method.reads.replace("reads ", ""),
+    if (!this.snapshot && method.missing && method.missing !== "No reward model") found.push({ kind: "bad", title: short(method.missing), figure: method.missing.length > 28 ? "" : method.reads.replace("reads ", ""), // a long one brings its own figures
       detail: method.missing.length > 28 ? method.missing : "Label or import more, or choose a method that learns from what there is.", ways_out: instead });
     return found;
   }
@@ -324,7 +324,7 @@ class NewRun {
     this.frozen = make("p", { class: "help", id: "said", role: "status" });
     this.counts = make("div", "counted");
     fill(this.parts.data, make("div", "ct", make("h2", "", "What it learns from"), make("span", "mut small", `${method.title} ${method.reads}.`)),
-      make("div", "fields", snapshot, of, make("div", "f freeze", make("span", { class: "label", "aria-hidden": "true" }, "New snapshot"), this.freezing, this.frozen)), this.counts);
+      make("div", "fields data", snapshot, of, make("div", "f freeze", make("span", { class: "label", "aria-hidden": "true" }, "New snapshot"), this.freezing, this.frozen)), this.counts);
     this.notes();
   }
 
@@ -364,9 +364,23 @@ class NewRun {
   }
 
   choices(field) {
-    if (field.choices_from === "reward_models") return this.form.reward_models.length ? this.form.reward_models : [{ id: "", words: "None yet" }];
+    if (field.choices_from === "reward_models") return this.scorers();
+    if (field.choices_from === "functions") return [{ id: "", words: "None" }, ...this.form.functions];
     if (field.choices_from === "devices") return this.form.launch.devices;
     return field.choices.map((one) => ({ id: one, words: one }));
+  }
+
+  /** What may score answers: reward models first; what the server's settings name, and what comes along, below. */
+  scorers() {
+    const { reward_models: versions, functions, judges } = this.form, of = (group, all) => all.map((one) => ({ ...one, group }));
+    return [...of("Reward models", versions.length ? versions : [{ id: "", words: "None yet" }]), ...of("Functions", functions), ...of("Judges", judges)];
+  }
+
+  /** What to know about the choice that was made, in the place of the field's help. */
+  note(field) {
+    const value = this.value(field), why = this.method.scores_text && field.choices_from === "reward_models" && this.version?.apart[value];
+    if (why) return `${value} is loaded beside the run, in a process of its own: ${why}. The memory it takes is counted under Before it starts.`;
+    return this.choices(field).find((one) => one.id === value)?.note;
   }
 
   whereItRuns(open) {
@@ -407,7 +421,7 @@ class NewRun {
     for (const control of this.controls ?? []) {
       const { field } = control, fixed = this.fixed(field);
       control.element.hidden = !this.applies(field);
-      control.paint({ value: this.value(field), offered: this.offered(field), fault: this.faults[field.name], fixed: fixed !== undefined && `The adapter of ${this.parent} has it, and the run goes on training that adapter.`,
+      control.paint({ value: this.value(field), note: this.note(field), offered: this.offered(field), fault: this.faults[field.name], fixed: fixed !== undefined && `The adapter of ${this.parent} has it, and the run goes on training that adapter.`,
         mine: this.typed[this.name]?.[field.name] !== undefined && field.name !== "tuning" && field.choices_from !== "reward_models" });
     }
     for (const control of this.launchControls ?? []) {
@@ -427,7 +441,8 @@ class NewRun {
     const wrong = folded.some((field) => this.faults[field.name]);
     this.more.textContent = `${folded.length} more settings, ${wrong ? "with something to mend" : changed ? `${changed} changed` : "all at their defaults"}`;
     const device = this.form.launch.devices.find((one) => one.id === this.launchSettings().device);
-    if (this.where) this.where.textContent = `Where it runs: ${this.launch.where === "ray" ? "Ray cluster" : device ? device.words : "this machine"}`;
+    const { processes } = this.launchSettings(), several = processes > 1 ? `, ${processes} processes` : "";
+    if (this.where) this.where.textContent = `Where it runs: ${this.launch.where === "ray" ? "Ray cluster" : device ? device.words : "this machine"}${several}`;
   }
 
   /** Minutes beside a preset: what preflight says of the one that is chosen, and of the others as many as they have steps. */

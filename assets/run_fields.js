@@ -18,20 +18,20 @@ export function picker({ id, label, help, choices, value, pick }) {
 export function control(field, choices, type, reset, prefix = "setting") {
   const id = `${prefix}-${field.name}`;
   const input = field.kind === "switch" ? make("input", { id, type: "checkbox" })
-    : choices.length ? make("select", { id }, choices.map((one) => make("option", { value: one.id }, NAMES[one.words] ?? one.words)))
+    : choices.length ? make("select", { id }, grouped(choices))
     : make("input", { id, type: "text", inputmode: { number: "decimal", integer: "numeric" }[field.kind], autocomplete: "off", spellcheck: "false", placeholder: field.optional && "set from the data" });
   const help = make("p", { class: "help", id: `help-${id}` }), back = make("button", { class: "back-to", type: "button", onclick: () => { reset(); input.focus(); } });
   input.setAttribute("aria-describedby", help.id);
   const given = () => (field.kind === "switch" ? input.checked : parsed(field, input.value));
   input.addEventListener(choices.length || field.kind === "switch" ? "change" : "input", () => type(given()));
   const element = make("div", "f", make("div", "lab", make("label", { for: id }, field.title), back), input, help);
-  const paint = ({ value, offered, fault, fixed, mine }) => {
+  const paint = ({ value, offered, fault, fixed, note, mine }) => {
     if (field.kind === "switch") input.checked = Boolean(value);
     else if (input !== document.activeElement || parsed(field, input.value) !== value) input.value = written(value);
     input.disabled = Boolean(fixed);
     input.setAttribute("aria-invalid", String(Boolean(fault)));
     help.className = fault ? "help fault" : "help";
-    const words = fault ? `${fault[0].toUpperCase()}${fault.slice(1)}.` : fixed || field.help;
+    const words = fault ? `${fault[0].toUpperCase()}${fault.slice(1)}.` : fixed || note || field.help;
     if (help.textContent !== words) help.textContent = words;
     if (fault) help.setAttribute("role", "alert"); else help.removeAttribute("role");
     back.hidden = !mine || !reset;
@@ -42,6 +42,16 @@ export function control(field, choices, type, reset, prefix = "setting") {
     }
   };
   return { field, element, input, paint };
+}
+
+/** The options of a select, under the name of their group where they have one. */
+function grouped(choices) {
+  const option = (one) => make("option", { value: one.id }, NAMES[one.words] ?? one.words);
+  const groups = [...new Set(choices.map((one) => one.group ?? ""))];
+  return groups.flatMap((group) => {
+    const options = choices.filter((one) => (one.group ?? "") === group).map(option);
+    return group ? [make("optgroup", { label: group }, options)] : options;
+  });
 }
 
 /** As the class wants it; what is no number goes as it is, so that the class says so. */
@@ -102,6 +112,15 @@ export function files({ text, name, read, tell }) {
     button("upload", "Read YAML", () => dialog.showModal(), "btn sm"), dialog);
 }
 
+/** The line that a fault names, marked and in view. */
+function showLine(area, number) {
+  const lines = area.value.split("\n");
+  if (!(number >= 1 && number <= lines.length)) return;
+  const start = lines.slice(0, number - 1).join("\n").length + (number > 1 ? 1 : 0);
+  area.setSelectionRange(start, start + lines[number - 1].length);
+  area.scrollTop = Math.max(0, (number - 4) * (area.scrollHeight / lines.length));
+}
+
 function reader(read) {
   const area = make("textarea", { id: "yaml", rows: "12", class: "mono", spellcheck: "false", "aria-describedby": "yaml-fault" });
   const fault = make("p", { class: "fault", id: "yaml-fault", role: "alert" });
@@ -110,7 +129,7 @@ function reader(read) {
     try {
       await read(area.value);
       dialog.close();
-    } catch (error) { fault.textContent = error.message; area.focus(); }
+    } catch (error) { fault.textContent = error.message; area.focus(); showLine(area, Number(/^Line (\d+)/.exec(error.message)?.[1])); }
   };
   const dialog = make("dialog", { "aria-labelledby": "yaml-title", onclose: () => { fault.textContent = ""; } },
     make("h2", { id: "yaml-title" }, "Read settings from YAML"),

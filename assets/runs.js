@@ -20,7 +20,7 @@ window.Plumbline.runs = async (root) => {
   const list = make("aside", { "aria-label": "All runs" }), detail = make("div", "stack");
   fill(root, make("div", "split", list, detail));
   await Promise.all([loadScript("/ui/vendor/uPlot.iife.min.js"), document.fonts.ready]);
-  const parts = await Promise.all(["curves", "answers", "calibration", "overlay"].map((name) => import(`/ui/${name}.js`)));
+  const parts = await Promise.all(["curves", "answers", "calibration", "overlay", "over_optimisation"].map((name) => import(`/ui/${name}.js`)));
   const page = new RunsPage(list, detail, Object.assign({}, ...parts));
   await page.refresh();
   root.dataset.ready = "yes";
@@ -114,7 +114,7 @@ class RunsPage {
     const [kind, word] = WORDS[run.state] ?? ["", run.state];
     const said = run.state === "waiting" && run.place ? `${ordinal(run.place)} in line` : word;
     const href = `/runs?run=${encodeURIComponent(run.id)}`;
-    return make("a", { class: "it", href, "data-run": run.id, "aria-current": isChosen && "true", onclick: (event) => this.choose(event, run.id) },
+    return make("a", { class: `it ${run.state}`, href, "data-run": run.id, "aria-current": isChosen && "true", onclick: (event) => this.choose(event, run.id) },
       make("span", "l1", make("span", "nm", run.id), state(kind, said)),
       make("span", "l2", make("span", "", `${run.method} · ${path(run)}`), make("span", "num at", isLive(run) ? "" : when(run.ended_at ?? run.created_at))),
       run.state === "training" && make("span", "bar", make("i")),
@@ -157,12 +157,12 @@ class RunsPage {
     this.forget();
     const view = this.view = new View(run, points);
     const page = { stop: () => this.post(run, "stop"), resume: () => this.post(run, "resume"), again: () => this.again(run), settings: () => view.openSettings() };
-    view.plots = [this.parts.curves(view.own, this.parts.ownCurves(run.method_name)), this.parts.curves(view.more, this.parts.moreCurves())];
+    view.plots = [this.parts.curves(view.own, this.parts.ownCurves(run.method_name)), this.parts.curves(view.more, this.parts.moreCurves(run.method_name)), this.parts.goldAgainstReward(view.gold, run.method_name)];
     view.folded.addEventListener("toggle", () => this.paintCurves(view.run));
     const lay = button("", "Lay another run over", () => this.overlay.open(this.runs, run.id, run.method), "btn sm ghost");
     fill(this.detail, head(run, view, page),
       view.curveCard = card("Curves", make("div", "row between ctop", make("div", "row legend", view.step, view.legend), lay), view.own, view.folded),
-      this.parts.calibration(run.evaluation), view.answers,
+      this.parts.calibration(run.evaluation), view.gold, view.answers,
       card("Settings and log", view.settings, unfold("Made with", madeWith(run)), unfold("Log", view.log, view.lastLine)),
       make("div", "dock only-s", isLive(run) ? stopButton(run, page.stop) : run.can_resume && resumeButton(run, page.resume)));
   }
@@ -186,6 +186,7 @@ class RunsPage {
     const now = { points: view.points, steps: run.steps, end, best: run.best, others: this.overlay.under === run.id ? this.overlay.others : [] };
     view.plots[0].update(now);
     if (view.folded.open) view.plots[1].update(now);
+    view.plots[2].update({ ...now, gold: run.gold });
     const legend = JSON.stringify([run.best, now.others.map((other) => [other.id, other.differences]), view.points.some(isHeldOut)]);
     if (legend !== view.legendFor) fill(view.legend, legendOf(run, view.points, this.parts.windowOf(run.steps), this.overlay.legend()));
     view.legendFor = legend;
@@ -261,7 +262,8 @@ class View {
     this.legend = make("div", "row lgs");
     this.own = make("div", "curves");
     this.more = make("div", "curves");
-    this.folded = unfold("More curves", this.more, "learning rate, gradient norm, speed, memory");
+    this.folded = unfold("More curves", this.more, "learning rate, gradient norm, speed, memory, …");
+    this.gold = make("div", "stack");
     this.answers = make("div", "stack");
     this.log = make("pre", { class: "log", tabindex: "0", "aria-label": "Log" });
     this.lastLine = make("span", "last");
@@ -364,14 +366,21 @@ function afterwards(run, page) {
 function ways(run) {
   if (run.state !== "succeeded") return [];
   const see = make("a", { class: "btn sm", href: `/models?version=${run.becomes}` }, `See ${run.becomes}`);
-  return run.method_name === "reward_model" ? [see] : [see, make("a", { class: "btn sm", href: "/compare" }, "Compare blind")];
+  return run.method_name === "reward_model" ? [see] : [see, make("a", { class: "btn sm", href: `/compare/?${new URLSearchParams({ a: run.becomes, b: run.parent })}` }, "Compare blind")];
 }
 
 function story(run) {
   const version = (id) => make("a", { href: `/models?version=${encodeURIComponent(id)}` }, id);
   const becomes = run.state === "succeeded" ? [", became ", version(run.becomes)] : isLive(run) && run.becomes ? [", will become ", make("b", "", run.becomes)] : [];
-  return make("p", "ink2", `${run.method} from `, version(run.parent), becomes, ".", isLive(run) ? " Learns from " : " Learned from ", learntFrom(run.snapshot), ".",
+  return make("p", "ink2", `${run.method} from `, version(run.parent), becomes, ".", isLive(run) ? " Learns from " : run.step ? " Learned from " : " Was to learn from ", learntFrom(run.snapshot), scoredBy(run, version), ".",
     repeated(run), make("span", "mut", ` Started by ${run.started_by || "nobody named"}, ${when(run.created_at)}${run.attempt > 1 ? `, resumed ${count(run.attempt - 1, "time")}` : ""}.`));
+}
+
+/** A method that writes answers is taught by the version that scores them. */
+function scoredBy(run, version) {
+  const scorer = run.settings.find((one) => one.name === "reward_model")?.value;
+  const [kind, name] = String(scorer ?? "").split(":"); // function:short, judge:house, or the id of a version
+  return scorer ? [", scored by ", name ? `the ${kind} ${name}` : version(scorer)] : "";
 }
 
 function learntFrom({ judgments, people, rows, rows_are: are }) {
@@ -399,7 +408,7 @@ function timing(run, stopping) {
 const memory = (mb) => (mb < 1000 ? `${mb} MB` : `${(mb / 1024).toFixed(1)} GB`);
 
 function legendOf(run, points, span, others) {
-  const own = make("span", { class: "lg", title: `The bold line is the average of ${span} steps, the thin one each step.` }, run.id);
+  const own = make("span", { class: "lg", title: span > 1 ? `The bold line is the average of ${span} steps, the thin one each step.` : "The line is each step." }, run.id);
   const held = points.some(isHeldOut) && make("span", "lg dot", "on held-out rows");
   const best = run.best && make("span", "lg best", `best checkpoint: step ${run.best.step}`);
   return [own, held, best, ...others];
@@ -429,6 +438,8 @@ function madeWith(run) {
   const fact = (name, value) => value && pairs.push(make("dt", "", name), make("dd", "", value));
   fact("Data", `${run.snapshot.name}, fingerprint ${run.snapshot.fingerprint.slice(0, 12)}`);
   fact("Where", launch && [launch.where === "ray" ? "Ray cluster" : "this machine", launch.device, launch.processes > 1 && `${launch.processes} processes`, launch.sharding !== "none" && launch.sharding].filter(Boolean).join(", "));
+  fact("Folder", run.made_with.directory);
+  fact("Tracker", run.made_with.tracker);
   fact("Machine", hardware && [hardware.machine, hardware.processor, hardware.cores && count(hardware.cores, "core"), hardware.memory_mb && memory(hardware.memory_mb)].filter(Boolean).join(", "));
   fact("Plumbline", code && [code.version, code.commit && `commit ${code.commit.slice(0, 12)}`].filter(Boolean).join(", "));
   fact("Packages", packages && Object.entries(packages).map(([name, version]) => `${name} ${version}`).join(", "));

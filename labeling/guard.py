@@ -6,9 +6,11 @@ Pure ASGI, so that it sees Gradio's own routes too: several of them are open wit
 from __future__ import annotations
 
 import html
+import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -70,7 +72,8 @@ class Guard:
             await refusal(scope, receive, send)
             return
         head = _below(scope["path"], self._heads) or ""
-        await self._app(_uncompressed_if_page(scope, request), receive, _Hardened(send, head).send)
+        nowhere = partial(_nowhere, scope["path"]) if _wants_page(request) else None
+        await self._app(_uncompressed_if_page(scope, request), receive, _Hardened(send, head, nowhere).send)
 
     def _refusal(self, request: Request) -> Response | None:
         if _split(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
@@ -115,23 +118,39 @@ def _split(url: str) -> SplitResult:
 
 
 def _refused(error: AppError, request: Request) -> Response:
-    wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    wants_page = _wants_page(request)
     if wants_page and isinstance(error, NotSignedIn):
         return RedirectResponse(f"/who?next={quote(_asked_for(request))}", status_code=303)
     if wants_page:
-        return HTMLResponse(_page(str(error)), status_code=error.status, headers=HEADERS)
+        page = _page("This page is not yours", str(error), ' <a class="btn" href="/who">Change who you are</a>')
+        return HTMLResponse(page, status_code=error.status, headers=HEADERS)
     return JSONResponse({"error": str(error)}, status_code=error.status, headers=HEADERS)
 
 
-def _page(problem: str) -> str:
+def _wants_page(request: Request) -> bool:
+    """A browser that goes somewhere asks for a page; a script or a program does not."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+def _page(title: str, problem: str, further: str = "") -> str:
+    """A sentence and the way back; `further` is HTML beside it."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>Not for you · Plumbline</title>
+<title>{html.escape(title)} · Plumbline</title>
 <link rel="stylesheet" href="/ui/plumbline.css"><link rel="stylesheet" href="/ui/who.css"></head>
-<body><main class="pl who"><section class="card"><h1>This page is not yours</h1>
+<body><main class="pl who"><section class="card"><h1>{html.escape(title)}</h1>
 <p class="say bad" role="alert">{html.escape(problem)}</p>
-<p><a class="btn" href="/label/">To the label page</a> <a class="btn" href="/who">Change who you are</a></p>
+<p><a class="btn" href="/label/">To the label page</a>{further}</p>
 </section></main></body></html>"""
+
+
+def _nowhere(path: str, answer: bytes) -> str:
+    """In place of an answer that nothing is there: in its own words, where it has a sentence for a person."""
+    try:
+        problem = json.loads(answer)["error"]
+    except (ValueError, KeyError, TypeError):
+        problem = f"Nothing is at {path}. The address may be mistyped, or what was there is gone."
+    return _page("There is no such page", problem)
 
 
 def _asked_for(request: Request) -> str:
@@ -148,18 +167,25 @@ def _uncompressed_if_page(scope: Scope, request: Request) -> Scope:
 
 
 class _Hardened:
-    """Passes a response on with our headers; holds a page back until it is whole, to mark its scripts."""
+    """Passes a response on with our headers; holds a page back until it is whole, to mark its scripts.
 
-    def __init__(self, send: Send, head: str) -> None:
+    `nowhere` makes a page of an answer that is none (404), where a browser asked for one.
+    """
+
+    def __init__(self, send: Send, head: str, nowhere: Callable[[bytes], str] | None) -> None:
         self._send = send
         self._head = head.encode()
+        self._nowhere = nowhere
         self._start: Message | None = None  # of a page that is being collected
         self._body = b""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message["headers"], *_encoded(HEADERS)]}
-            if dict(message["headers"]).get(b"content-type", b"").startswith(b"text/html"):
+            is_page = dict(message["headers"]).get(b"content-type", b"").startswith(b"text/html")
+            if is_page or message["status"] != 404:
+                self._nowhere = None
+            if is_page or self._nowhere:
                 self._start = message
                 return
         elif self._start is not None and message["type"] == "http.response.body":
@@ -172,11 +198,15 @@ class _Hardened:
     async def _send_page(self) -> None:
         assert self._start is not None
         nonce = secrets.token_urlsafe(16)
-        page = self._body.replace(b"</head>", self._head + b"</head>", 1)
+        if self._nowhere:
+            page = self._nowhere(self._body).encode()
+        else:
+            page = self._body.replace(b"</head>", self._head + b"</head>", 1)
         page = re.sub(rb"<script(?=[\s>])", b'<script nonce="' + nonce.encode() + b'"', page)
-        kept = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
         policy = {"content-security-policy": SCRIPTS_ONLY_OURS.format(nonce=nonce), "content-length": str(len(page))}
-        await self._send({**self._start, "headers": [*kept, *_encoded(policy)]})
+        ours = [*_encoded(policy), (b"content-type", b"text/html; charset=utf-8")]
+        kept = [pair for pair in self._start["headers"] if pair[0] not in dict(ours)]
+        await self._send({**self._start, "headers": [*kept, *ours]})
         await self._send({"type": "http.response.body", "body": page})
 
 

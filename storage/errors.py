@@ -63,7 +63,7 @@ class NotEnoughFeedback(AppError):
 
     def __init__(self, method: str, rows: str, found: int, needed: int) -> None:
         super().__init__(
-            f"{method} needs at least {needed} {rows}; this snapshot has {found}. Label more prompts, "
+            f"{method} needs at least {needed} {rows}; there are {found}. Label more prompts, "
             "or choose a method that learns from what you already have."
         )
 

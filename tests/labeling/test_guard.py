@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -30,6 +30,10 @@ def client(identity: Identity) -> TestClient:
     @app.get("/runs/secret")
     def page(request: Request) -> HTMLResponse:
         return HTMLResponse("<html><head><script>1</script></head><body></body></html>")
+
+    @app.get("/label/gone")
+    def gone() -> JSONResponse:
+        return JSONResponse({"error": "There is no run dpo-07."}, 404)
 
     @app.post("/label/vote")
     def vote() -> str:
@@ -67,6 +71,31 @@ def test_a_stranger_comes_back_to_the_whole_address(client: TestClient) -> None:
     shown = client.get(answer.headers["location"]).text
 
     assert 'value="/label/?project=x&amp;tab=a%20b"' in shown
+
+
+def test_an_address_where_nothing_is_answers_a_browser_with_a_page_and_the_way_back(client: TestClient) -> None:
+    answer = client.get("/non<sense>", headers={"accept": "text/html,*/*"})
+
+    assert answer.status_code == 404 and answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Nothing is at /non&lt;sense&gt;." in answer.text and 'href="/label/"' in answer.text
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_an_address_where_nothing_is_answers_a_program_as_before(client: TestClient) -> None:
+    answer = client.get("/nonsense", headers={"accept": "application/json"})
+
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+
+
+def test_what_is_missing_is_said_on_the_page_in_its_own_words(client: TestClient) -> None:
+    answer = client.get("/label/gone", headers={"accept": "text/html"})
+    assert answer.status_code == 303  # who is asking comes first
+    enter(client, "Tom")
+
+    answer = client.get("/label/gone", headers={"accept": "text/html"})
+
+    assert answer.status_code == 404 and "There is no run dpo-07." in answer.text
+    assert "/ui/x.js" not in answer.text  # the page of a room, with its scripts, is another
 
 
 def test_a_call_without_a_name_is_refused_in_words(client: TestClient) -> None:
