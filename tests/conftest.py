@@ -1,4 +1,4 @@
-"""What several test files share: a database in a temporary folder."""
+"""What several test files share: a database in a temporary folder, and a browser."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from storage.database import Database
+from tests import chromium
 
 expect.set_options(timeout=60_000)  # ms: a state is waited for as long as a busy machine may take to reach it
 
@@ -25,3 +26,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database.open(tmp_path / "plumbline.duckdb")
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")  # and no longer: while it is open, nothing else in this process may drive a browser
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
+        yield opened
+        opened.close()

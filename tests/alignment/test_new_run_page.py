@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from alignment import runs_page
 from alignment.methods import method_named
@@ -20,7 +20,6 @@ from labeling.guard import Guard
 from storage import runs
 from storage.errors import AppError
 from storage.records import Person, Run
-from tests import chromium
 from tests.alignment.conftest import Lab, make_lab
 from tests.labeling.judging_app import serving
 from tests.loop import set_field
@@ -64,14 +63,6 @@ def address(lab: Lab) -> Iterator[str]:
 def head() -> str:
     links = "".join(f'<link rel="stylesheet" href="/ui/{name}">' for name in ("plumbline.css", *runs_page.STYLES))
     return links + "".join(f'<script src="/ui/{name}"></script>' for name in ("plumbline.js", *runs_page.SCRIPTS))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -293,3 +284,29 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(page: Page) 
         ".filter((one) => !one.labels?.length).map((one) => one.id)"
     )
     assert nameless == []
+
+
+def test_what_may_score_the_answers_is_listed_by_kind_and_says_what_it_does(page: Page, lab: Lab) -> None:
+    # given a server that names a judge
+    named = lab.home / "settings.toml"
+    named.write_text('[judges.house]\nurl = "https://judge.example.org"\nmodel = "big"\n')
+    opened(page, "?method=ppo")
+    named.unlink()
+    # then nothing is chosen for a person: a judge would be sent all answers
+    scorer, words = field(page, "reward_model"), page.locator("#help-setting-reward_model")
+    kinds = scorer.locator("optgroup").evaluate_all("all => all.map((one) => one.label)")
+    assert kinds == ["Reward models", "Functions", "Judges"] and scorer.input_value() == ""
+    expect(page.get_by_text("Nothing to score the answers")).to_be_visible()
+    # and each choice says what it is
+    scorer.select_option("judge:house")
+    expect(words).to_have_text(
+        "Every answer and its prompt are sent to https://judge.example.org: they leave this machine."
+    )
+    scorer.select_option("function:starter-preferred")
+    expect(words).to_contain_text("Only for the starter model")
+    expect(page.get_by_text("Nothing to score the answers")).to_be_hidden()
+    # and gold is a function, or none
+    page.locator("details.more summary").first.click()
+    assert field(page, "gold").locator("option").first.inner_text() == "None"
+    field(page, "gold").select_option("function:starter-well-formed")
+    expect(page.locator("#help-setting-gold")).to_contain_text("Only for the starter model")

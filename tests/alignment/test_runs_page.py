@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from alignment import run_directory, run_queue, runs_page
 from alignment.routes import runs_router
@@ -27,7 +27,6 @@ from labeling.guard import Guard
 from storage import runs
 from storage.errors import AppError
 from storage.records import Person, Run
-from tests import chromium
 from tests.alignment.conftest import Lab
 from tests.labeling.judging_app import ASSETS, serving
 
@@ -57,14 +56,6 @@ def runs_app(lab: Lab) -> FastAPI:
 
 def _as_json(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, error.status if isinstance(error, AppError) else 500)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -294,6 +285,66 @@ def test_a_reward_models_accuracy_and_calibration_are_a_plot_and_a_table(page: P
     card = page.get_by_role("region", name="On held-out pairs")
     expect(card).to_contain_text("It agrees with people on 92 % [76, 98] of 26 held-out pairs.")
     expect(card.get_by_role("row").nth(1)).to_have_text("50 % to 60 %355 %67 %")
+
+
+def practised(lab: Lab) -> Run:
+    """A run of PPO whose reward was followed past its gold."""
+    scored = {"reward_model": "function:starter-preferred", "gold": "function:starter-well-formed"}
+    run = lab.start("ppo", lab.freeze("prompt_only"), **scored)
+    for step in range(1, STEPS + 1):
+        gold, kl = 0.9 if step < 6 else 0.2, step / 2
+        seen = {"loss": 0.0, "reward": step / 5, "gold": gold, "kl": kl, "objective": step / 6, "clip_fraction": 0.03}
+        more = {"value_loss": 0.2, "entropy": 0.5, "completions/mean_length": 30, "completions/clipped_ratio": 0.0}
+        write(run, step, **seen, **more, beta=0.05, approx_kl=0.002, epochs=2.0)
+    write(run, STEPS, eval_reward=1.9, eval_gold=0.2, eval_kl=5.0)
+    end(lab, run, "succeeded", "Trained on 24 prompts in 9 s.")
+    return run
+
+
+def test_gold_and_reward_are_drawn_against_drift_with_what_they_show(page: Page, lab: Lab) -> None:
+    opened(page, practised(lab))
+
+    card = page.get_by_role("region", name="Reward and gold against drift")
+    # 10 steps in fifths of two: gold 0.9 at steps 1 and 2, and 0.2 at the end
+    expect(card.locator(".say")).to_contain_text(
+        "The reward is followed too far. Gold was highest, 0.90, around step 2, at a drift of 0.8 nats an answer. "
+        "Since then it fell to 0.20 while the reward went on from 0.30 to 1.90. The version is the checkpoint of step "
+        "10: gold 0.20 on held-out prompts."
+    )
+    expect(
+        card.get_by_role("img", name=re.compile(r"Gold goes from 0.90 .* to 0.20 .*, held-out 0.20"))
+    ).to_be_visible()
+    expect(page.locator(".health")).to_contain_text("The reward is followed too far.")
+    page.get_by_role("button", name=re.compile("dark|light|theme", re.IGNORECASE)).first.click()
+    expect(card.locator("canvas")).to_have_count(2)  # drawn anew in the other colours, not twice
+
+
+def test_ppo_has_its_own_curves_and_the_rest_is_folded(page: Page, lab: Lab) -> None:
+    opened(page, practised(lab))
+
+    names = page.get_by_role("region", name="Curves").locator(".curves").first.locator("h3")
+    expect(names).to_have_text(
+        [
+            "Reward",
+            "Drift from the parent",
+            "Reward less drift",
+            "Answer length",
+            "Clip fraction",
+            "Value loss",
+            "Entropy",
+            "Answers cut off",
+        ]
+    )
+    expect(page.locator(".runhead")).to_contain_text("scored by the function starter-preferred")
+    page.get_by_text("More curves").click()
+    expect(page.get_by_role("img", name=re.compile("Beta stays at"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Answers cut off"))).to_have_count(1)
+
+
+def test_a_run_without_gold_has_no_picture_of_it(page: Page, lab: Lab) -> None:
+    opened(page, stopped(lab))
+
+    expect(page.get_by_role("region", name="Reward and gold against drift")).to_have_count(0)
 
 
 def test_an_unknown_run_is_a_sentence(page: Page, lab: Lab) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from storage import judgments, model_versions
 from storage.database import Database
 from storage.records import Ranking
-from tests import chromium
 from tests.labeling.judging_app import add_comparison, add_versions, judging_app, new_queue, serving
 
 pytestmark = pytest.mark.browser
@@ -23,14 +22,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     add_comparison(database, 12)
     yield database
     database.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

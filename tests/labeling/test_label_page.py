@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from storage import assignments, judgments
 from storage.database import Database
 from storage.records import Judgment, Ranking, Rating
-from tests import chromium
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_app, new_queue, serving
 
 pytestmark = pytest.mark.browser
@@ -49,14 +48,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def address(database: Database) -> Iterator[str]:
     with serving(judging_app(database, new_queue(database))) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
