@@ -37,7 +37,7 @@ def _http_only(url: str) -> bool:
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False})
     parser.enable(["table", "strikethrough"]).disable(["image"])
-    parser.validateLink = _http_only  # type: ignore[method-assign]
+    parser.validateLink = _http_only  # type: ignore[method-assign]  # as its documentation has it
     parser.add_render_rule("softbreak", _line_break)
     parser.add_render_rule("hardbreak", _line_break)
     return parser

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 
 from storage.database import Cursor, Database, Row, insert, rows_of
-from storage.prompts import HELD_OUT_PERCENT
+from storage.prompts import HELD_OUT_PERCENT, sources_of
 from storage.records import Document, new_id
 
 UNKNOWN_LICENCES = ("", "unknown")
@@ -89,19 +89,7 @@ def in_order(database: Database, *, held_out: bool | None = None, sources: Seque
 
 def sources(database: Database) -> list[Row]:
     """One row a source: source, licence, documents, held_out, first_at."""
-    return database.read(
-        """
-        SELECT
-            source,
-            licence,
-            count(*) AS documents,
-            count(*) FILTER (held_out) AS held_out,
-            min(created_at) AS first_at
-        FROM documents
-        GROUP BY source, licence
-        ORDER BY first_at
-        """
-    )
+    return sources_of(database, "documents")
 
 
 def _count(cursor: Cursor) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
 
 from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.errors import NotFound
@@ -112,15 +113,20 @@ def held_out_hashes(database: Database) -> list[str]:
 
 def sources(database: Database) -> list[Row]:
     """One row a source: source, licence, prompts, held_out, first_at."""
+    return sources_of(database, "prompts")
+
+
+def sources_of(database: Database, table: Literal["prompts", "documents"]) -> list[Row]:
+    """Where the rows of a table came from; how many they are bears the name of the table."""
     return database.read(
-        """
+        f"""
         SELECT
             source,
             licence,
-            count(*) AS prompts,
+            count(*) AS {table},
             count(*) FILTER (held_out) AS held_out,
             min(created_at) AS first_at
-        FROM prompts
+        FROM {table}
         GROUP BY source, licence
         ORDER BY first_at
         """

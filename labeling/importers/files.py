@@ -132,7 +132,8 @@ def _rows_read(text: str) -> int:
     decoder, place = json.JSONDecoder(), text.find("[") + 1
     for count in itertools.count():
         try:
-            _, place = decoder.raw_decode(text, re.compile(r"[\s,]*").match(text, place).end())  # type: ignore[union-attr]
+            between = re.compile(r"[\s,]*").match(text, place)
+            _, place = decoder.raw_decode(text, between.end())  # type: ignore[union-attr]  # it matches nothing, too
         except _UNREADABLE:
             return count
     raise AssertionError("a text ends")
