@@ -8,7 +8,7 @@ draw the form, so torch and trl are imported inside `train` only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from alignment.health import is_saturated, is_unmoved
 from alignment.methods.held_out import Split, split_by_prompt
 from storage.errors import BadInput, NotEnoughFeedback
 from storage.records import DatasetType
@@ -29,6 +30,7 @@ ATTENTION = ("attn", "attention")  # what families of models call their attentio
 Tuning = Literal["lora", "qlora", "full"]
 Preset = Literal["quick", "balanced", "thorough"]
 PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
+LOGGED_STEPS = 250  # a run logs every step up to twice as many less one, then every second, and so on
 SMALL_MODEL = 100_000_000  # parameters; below, a LoRA learns at rates that would tear a large model apart
 
 
@@ -42,11 +44,20 @@ class Parent:
     template: str
 
 
+Messages = Sequence[Mapping[str, str]]
+TextReward = Callable[[Sequence[Messages], Sequence[str]], Sequence[float]]
+"""Prompts and their answers → what each answer is worth."""
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """What a run is given: rows, parent, its own folder; a reward model where the method asks for one.
+    """What a run is given: rows, parent, its own folder.
 
-    `checkpoint` is the folder to go on from, where the run was stopped or killed before.
+    reward:     the reward model that scores, where the method asks for one
+    scored_by:  a function that scores in its place
+    gold:       a function that scores too, and is only shown: what the reward should have rewarded
+    sampled_by: the address of a model server that gives the answers, where the run does not itself
+    checkpoint: the folder to go on from, where the run was stopped or killed before
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -54,6 +65,9 @@ class Inputs:
     folder: Path
     reward: Parent | None = None
     checkpoint: Path | None = None
+    scored_by: TextReward | None = None
+    gold: TextReward | None = None
+    sampled_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +251,11 @@ class TunedMethod(Method):
         """A run can be stopped and measured, and so go on exactly, at every multiple of this many steps."""
         return 1
 
+    @property
+    def answer_room(self) -> int:
+        """How many tokens a prompt must leave: those of a whole answer where the model writes it while it trains."""
+        return 1
+
     def split(self, rows: Sequence[Mapping[str, Any]]) -> Split:
         return split_by_prompt(rows, self.held_out_share, self.seed)
 
@@ -285,16 +304,15 @@ class TunedMethod(Method):
 def margin_verdict(final: Mapping[str, float], beta: float) -> str:
     """What the margin at the end (the average of the last fifth of the steps) says.
 
-    It grows with beta, so health is judged on margin / beta. Measured on the starter model: 2.5 to 6 in good runs, 50
-    to 100 in collapsed ones, where the preferred answers themselves gained little of it or lost.
+    It grows with beta, so it is judged in nats, margin / beta, as health does while the run goes on.
     """
     margin, chosen = final.get("rewards/margins", 0.0), final.get("rewards/chosen", 0.0)
-    if margin / beta < 0.5:
+    if is_unmoved(margin / beta):
         return (
             f"the model learned next to nothing: the preferred answers gained a margin of only {margin:.2f} {WHERE}. "
             "Raise the learning rate, add a pass over the data, or label more."
         )
-    if margin / beta > 30 and chosen < margin / 2:
+    if is_saturated(margin / beta, chosen / beta):
         return (
             f"the margin of {margin:.2f} {WHERE} is far beyond a healthy run and the answers may have fallen apart. "
             "Read the samples before you use this version, or lower the learning rate."
