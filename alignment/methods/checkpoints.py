@@ -71,7 +71,7 @@ def checked_checkpoint(folder: Path) -> TrainerState:
 def read_names(weights: Path) -> list[str]:
     from safetensors import safe_open
 
-    with safe_open(weights, framework="pt") as file:  # type: ignore[no-untyped-call, unused-ignore]
+    with safe_open(weights, framework="pt") as file:
         return list(file.keys())
 
 

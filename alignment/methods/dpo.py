@@ -10,6 +10,16 @@ from pydantic import Field
 from alignment.methods.base import ADVANCED, HeldOutMeasure, Inputs, Report, TunedMethod, gap_verdict, margin_verdict
 from storage.records import DatasetType
 
+# Of a pair, where an answer's r = log p(answer) - log p_parent(answer), and h = beta * (r of chosen - r of rejected):
+#   sigmoid       -log sigmoid(h)                                                     Eq. 7 of arXiv:2305.18290
+#   sigmoid_norm  the same, each r divided by the tokens of its answer                arXiv:2411.15124
+#   ipo           (r of chosen - r of rejected - 1 / (2 beta))^2, each r divided so   Eq. 17 of arXiv:2310.12036
+#   hinge         max(0, 1 - h)                                                       SLiC's, arXiv:2305.10425, of an r
+#                                                                                     as in arXiv:2309.06657
+#   robust        (-(1 - e) log sigmoid(h) + e log sigmoid(-h)) / (1 - 2 e)           arXiv:2403.00409, e = wrong_labels
+#   apo_zero      1 - sigmoid(beta * r of chosen) + sigmoid(beta * r of rejected)     Eq. 7 of arXiv:2408.06266
+#   simpo         -log sigmoid(h - gamma), r = log p(answer) divided by its tokens    Eq. 6 of arXiv:2405.14734
+# To each is added likelihood_weight * -mean log p(token) over the tokens of the chosen answers, as in arXiv:2404.19733.
 Loss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "apo_zero", "simpo"]
 
 
@@ -81,14 +91,13 @@ class DPO(TunedMethod):
         return trl_training.fit(trainer_class, config, self, inputs, report)
 
     def _dpo(self, inputs: Inputs) -> tuple[Any, Any]:
-        from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import DPOConfig, DPOTrainer
 
         from alignment.methods import trl_training
 
         config = DPOConfig(
             **trl_training.arguments(self, inputs),
             beta=self.beta,
-            # -log sigmoid(beta * (chosen log-ratio - rejected log-ratio)), Eq. 7, + weight * -mean log p(chosen tokens)
             loss_type=[self.loss, "sft"] if self.likelihood_weight else [self.loss],
             loss_weights=[1.0, self.likelihood_weight] if self.likelihood_weight else [1.0],
             label_smoothing=self.wrong_labels if self.loss == "robust" else 0.0,
@@ -96,7 +105,10 @@ class DPO(TunedMethod):
         return DPOTrainer, config
 
     def _simpo(self, inputs: Inputs) -> tuple[Any, Any]:
-        """-log sigmoid(beta * (log p(chosen) / tokens - log p(rejected) / tokens) - gamma), Eq. 6 of 2405.14734."""
+        """TRL has SimPO beside CPO, whose likelihood term (cpo_alpha) is the one that all losses here have.
+
+        So this is SimPO as it was published (Eq. 6 of arXiv:2405.14734) only where likelihood_weight is 0.
+        """
         from trl.experimental.cpo import CPOConfig, CPOTrainer
 
         from alignment.methods import trl_training

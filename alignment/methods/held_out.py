@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FEWEST = 4  # prompts; the loss on fewer says more about these prompts than about the model
+MOST = 30  # percent of the prompts: more would leave too little to learn from
 
 Row = Mapping[str, Any]
 
@@ -36,12 +37,18 @@ def split_by_prompt(rows: Sequence[Row], share: float, seed: int) -> Split:
     return Split([row for row in rows if _key(row) not in held], [row for row in rows if _key(row) in held])
 
 
+def enough_share(rows: Sequence[Row]) -> float | None:
+    """The smallest share, in whole percent, that holds out enough prompts to measure anything; None beyond MOST."""
+    prompts = len({_key(row) for row in rows})
+    return next((percent / 100 for percent in range(1, MOST + 1) if round(percent / 100 * prompts) >= FEWEST), None)
+
+
 def _why_none(share: float, number: int, of: str) -> str:
     if share == 0:
         return ""
     return (
-        f"No rows were held out, because {100 * share:.0f} % of {of} are {number}, and fewer than {FEWEST} measure "
-        "nothing; so the version is the last checkpoint."
+        f"{100 * share:.0f} % of {of} are {number}, and fewer than {FEWEST} measure nothing, so none is held out and "
+        "the last checkpoint becomes the version."
     )
 
 

@@ -109,21 +109,17 @@ class KTO(TunedMethod):
         return self.weights(desirable, len(rows) - desirable)
 
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
-        from trl import KTOConfig, KTOTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import KTOConfig, KTOTrainer
 
         from alignment.methods import trl_training
 
         config = KTOConfig(**trl_training.arguments(self, inputs), beta=self.beta)
-        weighed = False
 
-        def prepare(rows: Sequence[Mapping[str, Any]], tokenizer: Any, longest: int) -> list[Mapping[str, Any]]:
-            nonlocal weighed
-            if not weighed:  # the rows learned from come first; those held out, or left out, count for nothing
-                config.desirable_weight, config.undesirable_weight = self.weights_on(rows)
-                weighed = True
-            return spread(rows, self.seed)
+        def weigh(learned: Sequence[Mapping[str, Any]]) -> None:
+            config.desirable_weight, config.undesirable_weight = self.weights_on(learned)
 
-        return trl_training.fit(KTOTrainer, config, self, inputs, report, trl_training.Parts(prepare=prepare))
+        parts = trl_training.Parts(learned=weigh, prepare=lambda rows, tokenizer, longest: spread(rows, self.seed))
+        return trl_training.fit(KTOTrainer, config, self, inputs, report, parts)
 
     def verdict(self, final: Mapping[str, float]) -> str:
         return margin_verdict(final, self.beta)

@@ -62,7 +62,7 @@ class Pretrain(TunedMethod):
         return 0
 
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
-        from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import SFTConfig, SFTTrainer
 
         from alignment.methods import trl_training
 

@@ -59,7 +59,7 @@ class RewardModel(TunedMethod):
     )  # fmt: skip  # Eq. 2 of arXiv:2312.09244, with its coefficient
 
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
-        from trl import RewardConfig, RewardTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import RewardConfig, RewardTrainer
 
         from alignment.methods import trl_training
         from alignment.methods.reward_training import RewardTraining

@@ -27,16 +27,21 @@ from alignment.methods.trl_training import Parts, Rows
 from alignment.methods.weights import base_of, let_gradients_through, load_tokenizer, loading, lora
 from alignment.rows_as_tokens import template_tokens
 from labeling.engines.adapter_check import HEAD
-from labeling.engines.reward_scorer import Scale, Scorer, quiet, saved_head, write_scale
+from labeling.engines.reward_scorer import Example, Scale, Scorer, quiet, saved_head, write_scale
 from storage.errors import RunFailed
 
 FEWEST_SCALED = 8  # held-out pairs; with fewer, mean and spread come from pairs that were learned from
 MOST_SCALED = 128
+EXAMPLES = 4  # answers kept with their scores
 
 
 def pair_ids(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """Prompt and answer as token ids, up to and with the answer's EOS."""
     return {f"{name}_ids": answer_ids([*row["prompt"], *row[name]], tokenizer) for name in ("chosen", "rejected")}
+
+
+def pairs_of(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> list[Pair]:
+    return [pair_ids(row, tokenizer) for row in rows]
 
 
 def answer_ids(messages: Sequence[Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -98,25 +103,32 @@ class RewardTraining:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.found: dict[str, float] = {}
-        self._learned: Sequence[Pair] | None = None
+        self._learned: Rows = ()
         self._scale = Scale()
+        self._examples: list[Example] = []
         self._head: torch.Tensor | None = None
 
     def parts(self) -> Parts:
-        return Parts(load=load, prepare=self._prepare, finish=self._finish, saved=self._saved, answers=False)
+        return Parts(
+            load=load,
+            learned=self._learns_from,
+            prepare=lambda rows, tokenizer, longest: pairs_of(rows, tokenizer),
+            finish=self._finish,
+            saved=self._saved,
+            answers=False,
+        )
 
-    def _prepare(self, rows: Rows, tokenizer: PreTrainedTokenizerBase, longest: int) -> Rows:
-        pairs = [pair_ids(row, tokenizer) for row in rows]
-        if self._learned is None:  # the rows learned from come first
-            self._learned = pairs
-        return pairs
+    def _learns_from(self, rows: Rows) -> None:
+        self._learned = rows
 
     def _finish(self, trainer: Any, tokenizer: PreTrainedTokenizerBase, held_out: Rows) -> None:
         """Measures what was trained, on pairs that were not."""
         model = trainer.accelerator.unwrap_model(trainer.model)
-        scorer, pairs = Scorer(model), [pair_ids(row, tokenizer) for row in held_out]
+        scorer, pairs = Scorer(model), pairs_of(held_out, tokenizer)
         self._head = scorer.head_weight().cpu()
-        self._scale = scale_of(scorer, pairs if len(pairs) >= FEWEST_SCALED else (self._learned or [])[:MOST_SCALED])
+        scaled = pairs if len(pairs) >= FEWEST_SCALED else pairs_of(self._learned[:MOST_SCALED], tokenizer)
+        self._scale = scale_of(scorer, scaled)
+        self._examples = examples_of(scorer, scaled)
         if pairs:
             measured = evaluation(margins_of(scorer, pairs), self._scale)
             self.found = {"held_out_pairs": float(len(pairs)), "held_out_accuracy": measured["accuracy"]}
@@ -126,10 +138,16 @@ class RewardTraining:
         """Beside the weights go mean and spread. Raises RunFailed where the head was not saved as it was trained."""
         if not first_process():
             return
-        write_scale(folder, self._scale)
+        write_scale(folder, self._scale, self._examples)
         saved = saved_head(folder)
         if self._head is None or not torch.equal(saved, self._head.to(saved.dtype)):
             raise RunFailed("The head of the reward model was not saved as it was trained, so its scores are lost.")
+
+
+def examples_of(scorer: Scorer, pairs: Sequence[Pair]) -> list[Example]:
+    """A few answers with their scores: PPO puts the adapter on another model, and sees by them that it scores alike."""
+    texts = [ids for pair in pairs[: EXAMPLES // 2] for ids in (pair["chosen_ids"], pair["rejected_ids"])]
+    return [Example(tuple(ids), score) for ids, score in zip(texts, scorer.score(texts), strict=True)]
 
 
 def scale_of(scorer: Scorer, pairs: Sequence[Pair]) -> Scale:

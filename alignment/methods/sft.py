@@ -56,7 +56,7 @@ class SFT(TunedMethod):
         return INSTRUCTION_TEMPLATE if self.prompt_template == "instruction" else parent_template
 
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
-        from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import SFTConfig, SFTTrainer
 
         from alignment.methods import trl_training
 

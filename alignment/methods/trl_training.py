@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets  # type: ignore[import-untyped, unused-ignore]
+import datasets
 import torch
 from datasets import Dataset
 from peft import LoraConfig
@@ -29,12 +29,11 @@ from alignment.methods.held_out import Split
 from alignment.methods.processes import anywhere, processes, sharded
 from alignment.methods.weights import context_of, is_adapter, load, lora, save
 from alignment.rows_as_tokens import row_tokens
-from alignment.run_directory import CHECKPOINTS, MODEL
+from alignment.run_directory import CHECKPOINTS, MODEL, TRACKED
 from storage.errors import RunFailed
 from storage.records import DatasetType
 
 NEVER = 1 << 30  # steps: what is logged, measured and kept when is `Follow`'s to say
-TRACKED = "tracker"
 SOURCES = ("judgment_id", "document_id", "prompt_id")  # where a row came from; nothing to learn
 
 Rows = Sequence[Mapping[str, Any]]
@@ -82,7 +81,8 @@ class Parts:
 
     load:    the model to train and its tokenizer; a PeftModel gets no further adapter
     adapter: the LoRA of a model that has none yet
-    prepare: rows, tokenizer, longest → the rows as the trainer wants them, for those learned from and those held out
+    learned: told once which rows are learned from, before any are prepared: what follows from them is set here
+    prepare: rows, tokenizer, longest → the rows as the trainer wants them; of those held out too, so it keeps nothing
     options: what else the trainer is given
     finish:  trainer, tokenizer, held-out rows: after training, the best checkpoint put back, before the model is saved
     saved:   the folder of the model, after it was saved
@@ -91,6 +91,7 @@ class Parts:
 
     load: Callable[[TunedMethod, Inputs], tuple[Any, PreTrainedTokenizerBase]] = load
     adapter: Callable[[TunedMethod, Any], LoraConfig] = lora
+    learned: Callable[[Rows], None] = lambda rows: None
     prepare: Callable[[Rows, PreTrainedTokenizerBase, int], Rows] = lambda rows, tokenizer, longest: rows
     options: Callable[[Any, PreTrainedTokenizerBase], dict[str, Any]] = lambda model, tokenizer: {}
     finish: Callable[[Any, PreTrainedTokenizerBase, Rows], None] = lambda trainer, tokenizer, held_out: None
@@ -108,21 +109,18 @@ def fit(
     prepare_tracker(method, inputs.folder)
     model, tokenizer = parts.load(method, inputs)
     longest = min(method.max_length, context_of(model))
-    split = _split(method, inputs, tokenizer, longest, report)
+    split = split_of(method, inputs, tokenizer, longest, report)
+    parts.learned(split.learned)
+    settle(config, longest, split, method, inputs)
     follow = Follow(method, report, tokenizer, samples=parts.answers and not sharded())
-    _measure_on(split, config, method, inputs)
-    if hasattr(config, "max_length"):
-        config.max_length = longest
     trainer = watched(trainer_class, report)(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(_plain(parts.prepare(split.learned, tokenizer, longest))),
-        eval_dataset=Dataset.from_list(_plain(parts.prepare(split.held_out, tokenizer, longest)))
-        if split.held_out
-        else None,
+        train_dataset=_dataset(parts, split.learned, tokenizer, longest),
+        eval_dataset=_dataset(parts, split.held_out, tokenizer, longest),
         processing_class=tokenizer,
         peft_config=parts.adapter(method, model) if method.tuning != "full" and not is_adapter(model) else None,
-        callbacks=[follow, *_early_stopping(method, split)],
+        callbacks=[follow, *early_stopping(method, split)],
         **parts.options(model, tokenizer),
     )
     train_from(inputs.checkpoint, trainer)
@@ -134,34 +132,44 @@ def fit(
     return final_metrics(trainer.state, method, split)
 
 
-def _split(method: TunedMethod, inputs: Inputs, tokenizer: Any, longest: int, report: Report) -> Split:
-    kept = checked(inputs.rows, method.reads, tokenizer, longest, report)
+def split_of(method: TunedMethod, inputs: Inputs, tokenizer: Any, longest: int, report: Report) -> Split:
+    """The rows that can be learned from, those held out apart; what is left out or not held out is said."""
+    kept = checked(inputs.rows, method.reads, tokenizer, longest, report, method.answer_room)
     split = method.split(kept)
     if split.note:
         report.note(split.note)
     return split
 
 
-def _measure_on(split: Split, config: Any, method: TunedMethod, inputs: Inputs) -> None:
-    """Measure before training and along the way, and end with the best checkpoint, where rows are held out."""
+def settle(config: Any, longest: int, split: Split, method: TunedMethod, inputs: Inputs) -> None:
+    """What only model and rows decide: how long a row may be, and, where rows are held out, when they are measured.
+
+    That is before training and along the way, and the best checkpoint is put back at the end.
+    """
+    if hasattr(config, "max_length"):
+        config.max_length = longest
     if split.held_out:
         config.do_eval, config.eval_strategy = True, IntervalStrategy.STEPS
         config.eval_on_start = inputs.checkpoint is None
         config.load_best_model_at_end = method.keep == "best"
 
 
-def _early_stopping(method: TunedMethod, split: Split) -> list[TrainerCallback]:
+def early_stopping(method: TunedMethod, split: Split) -> list[TrainerCallback]:
     return [EarlyStoppingCallback(method.patience)] if method.patience and split.held_out else []
 
 
-def _plain(rows: Rows) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in SOURCES} for row in rows]
+def _dataset(parts: Parts, rows: Rows, tokenizer: PreTrainedTokenizerBase, longest: int) -> Dataset | None:
+    """As the trainer wants it, without where each row came from; None where there are no rows."""
+    if not rows:
+        return None
+    prepared = parts.prepare(rows, tokenizer, longest)
+    return Dataset.from_list([{name: row[name] for name in row if name not in SOURCES} for row in prepared])
 
 
 def watched(trainer_class: Any, report: Report) -> Any:
     """The trainer, which ends at the first loss that is not a number, before the weights take it in."""
 
-    class Watched(trainer_class):  # type: ignore[misc]
+    class Watched(trainer_class):  # type: ignore[misc]  # which class is known when it runs
         def training_step(self, *given: Any, **named: Any) -> Any:
             loss = super().training_step(*given, **named)
             if anywhere(not bool(torch.isfinite(loss))):
@@ -175,7 +183,7 @@ def watched(trainer_class: Any, report: Report) -> Any:
 def counting(trainer_class: Any) -> Any:
     """The trainer of pairs, which logs how many tokens it has read. TRL's experimental ones do not count."""
 
-    class Counting(trainer_class):  # type: ignore[misc]
+    class Counting(trainer_class):  # type: ignore[misc]  # which class is known when it runs
         tokens = 0
 
         def training_step(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
@@ -207,12 +215,17 @@ def prepare_tracker(method: TunedMethod, folder: Path) -> None:
 
 
 def checked(
-    rows: Rows, reads: DatasetType, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report
+    rows: Rows,
+    reads: DatasetType,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    report: Report,
+    room: int = 1,
 ) -> list[Mapping[str, Any]]:
     """The rows that can be learned from; says how many are left out or cut. Raises RunFailed where none can."""
     kept, faults, cut = [], Counter[str](), 0
     for row in rows:
-        read = row_tokens(row, reads, tokenizer, max_length)
+        read = row_tokens(row, reads, tokenizer, max_length, room)
         if read.fault:
             faults[read.fault] += 1
         else:

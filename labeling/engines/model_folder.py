@@ -96,6 +96,7 @@ def tokenizer_fingerprint(folder: str | Path) -> str:
         if name == "tokenizer.json":
             read = json.loads(file.read_text(encoding="utf-8"))
             parts = {part: read.get(part) for part in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+            parts["model"] = {name: value for name, value in parts["model"].items() if value}  # null is "", saved again
             digest.update(json.dumps(parts, sort_keys=True).encode())
             break  # the others hold the same in an older form, where they are there at all
         digest.update(file.read_bytes())

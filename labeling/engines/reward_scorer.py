@@ -108,8 +108,24 @@ def read_scale(folder: str | Path) -> Scale:
     return Scale(float(read["mean"]), float(read["std"]), int(read["n"]))
 
 
-def write_scale(folder: str | Path, scale: Scale) -> None:
-    (Path(folder) / REWARD).write_text(json.dumps(asdict(scale)) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Example:
+    """Token ids of a prompt and its answer, and the raw score they got when the reward model was trained."""
+
+    tokens: tuple[int, ...]
+    score: float
+
+
+def read_examples(folder: str | Path) -> list[Example]:
+    """Whoever loads the reward model in another way sees by these whether it scores as it did. An old one has none."""
+    file = Path(folder) / REWARD
+    read = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return [Example(tuple(one["tokens"]), float(one["score"])) for one in read.get("examples", [])]
+
+
+def write_scale(folder: str | Path, scale: Scale, examples: Sequence[Example] = ()) -> None:
+    told = {**asdict(scale), "examples": [asdict(example) for example in examples]}
+    (Path(folder) / REWARD).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -63,6 +63,21 @@ def test_rows_too_long_for_the_model_are_left_out_or_cut_and_it_says_so(tokenize
     ]
 
 
+def test_a_prompt_that_leaves_no_room_for_the_answer_is_left_out_where_the_model_writes_it(tokenizer: Any):
+    """Prompts of 29 and 46 tokens, and an answer that may take 32 of 64."""
+    from alignment.methods.trl_training import checked
+
+    report = Heard()
+    rows = [{"prompt": said("user", "daily " * number), "prompt_id": str(number)} for number in (8, 25)]
+    kept = checked(rows, "prompt_only", tokenizer, 64, report, room=32)
+    assert [row["prompt_id"] for row in kept] == ["8"]
+    assert report.notes == [
+        "1 of 2 rows were left out: the prompt leaves no room for 32 tokens of answer within the 64 that a row may "
+        "have."
+    ]
+    assert len(checked(rows, "prompt_only", tokenizer, 64, Heard())) == 2  # one that only reads needs no such room
+
+
 def test_white_space_is_trained_as_it_was_judged_or_not_at_all(tokenizer: Any):
     assert not row_tokens(pair(" five "), "preference", tokenizer, 64).fault
     strips = type(tokenizer).from_pretrained(tokenizer.name_or_path)
@@ -269,6 +284,73 @@ def test_the_upper_half_and_attention_alone_are_what_is_adapted(tiny_base: Path,
     assert adapter_settings(config) == settings
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "apo_zero", "simpo"])
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_each_loss_is_the_equation_that_is_cited(loss: str, weight: float, tiny_base: Path, tmp_path: Path):
+    import torch
+    from datasets import Dataset
+
+    from alignment.methods import trl_training
+
+    inputs = Inputs([], parent_of(tiny_base), tmp_path)
+    method = DPO.model_validate({"loss": loss, "beta": 0.5, "likelihood_weight": weight, "wrong_labels": 0.2})
+    trainer_class, config = method._simpo(inputs) if loss == "simpo" else method._dpo(inputs)
+    model, tokenizer = trl_training.load(method, inputs)
+    given = {
+        "model": model,
+        "args": config,
+        "processing_class": tokenizer,
+        "peft_config": trl_training.lora(method, model),
+    }
+    row = {name: value for name, value in pair("take five mg", "ask").items() if name != "judgment_id"}
+    trainer = trainer_class(train_dataset=Dataset.from_list([row]), **given)
+    torch.manual_seed(0)
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # or the model would still be the parent, and every r nought
+            parameter.data = torch.randn_like(parameter) / 4
+    trainer.model.eval()
+    (batch,) = trainer.get_train_dataloader()
+    found = float(trainer.compute_loss(trainer.model, batch).detach())
+
+    learned = {name: _log_probabilities(trainer.model, tokenizer, row, name) for name in ("chosen", "rejected")}
+    with trainer.model.disable_adapter():
+        before = {name: _log_probabilities(trainer.model, tokenizer, row, name) for name in ("chosen", "rejected")}
+    expected = _loss_of(method, learned, before) - weight * float(learned["chosen"].mean())
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def _log_probabilities(model: Any, tokenizer: Any, row: dict[str, Any], name: str) -> Any:
+    """Of each token of the answer."""
+    import torch
+
+    (answer,) = (one for one in row_tokens(row, "preference", tokenizer, 128).answers if one.name == name)
+    tokens = torch.tensor([answer.tokens])
+    with torch.no_grad():
+        each = model(tokens).logits[0, :-1].log_softmax(-1).gather(-1, tokens[0, 1:, None])[:, 0]
+    return each[torch.tensor(answer.in_loss[1:])]
+
+
+def _loss_of(method: DPO, learned: dict[str, Any], before: dict[str, Any]) -> float:
+    """As the comment above `Loss` has it."""
+    chosen, rejected = ((learned[name] - before[name]) for name in ("chosen", "rejected"))
+    a, b, beta, e = float(chosen.sum()), float(rejected.sum()), method.beta, method.wrong_labels
+    h, h_of_means = beta * (a - b), beta * float(chosen.mean() - rejected.mean())
+    h_alone = beta * float(learned["chosen"].mean() - learned["rejected"].mean())
+    return {
+        "sigmoid": -_log_sigmoid(h),
+        "sigmoid_norm": -_log_sigmoid(h_of_means),
+        "ipo": (h_of_means / beta - 1 / (2 * beta)) ** 2,
+        "hinge": max(0.0, 1 - h),
+        "robust": (-(1 - e) * _log_sigmoid(h) + e * _log_sigmoid(-h)) / (1 - 2 * e),
+        "apo_zero": 1 - math.exp(_log_sigmoid(beta * a)) + math.exp(_log_sigmoid(beta * b)),
+        "simpo": -_log_sigmoid(h_alone - method.simpo_margin),
+    }[method.loss]
+
+
+def _log_sigmoid(x: float) -> float:
+    return -math.log1p(math.exp(-x))
+
+
 @pytest.mark.parametrize("loss", ["sigmoid_norm", "ipo", "hinge", "robust", "apo_zero", "simpo"])
 def test_each_loss_prefers_what_people_preferred(loss: str, tiny_base: Path, tmp_path: Path):
     beta = 2.0 if loss == "simpo" else 0.1
@@ -284,13 +366,32 @@ def test_thumbs_are_weighed_by_those_that_are_learned_from(
     from alignment.methods import trl_training
 
     def fit(trainer: Any, config: Any, method: Any, inputs: Any, report: Any, parts: Any) -> dict[str, float]:
-        parts.prepare([{"label": number < 2} for number in range(8)], None, 64)
+        parts.learned([{"label": number < 2} for number in range(8)])
         parts.prepare([{"label": True}] * 8, None, 64)
         return {"up": config.desirable_weight, "down": config.undesirable_weight}
 
     monkeypatch.setattr(trl_training, "fit", fit)
     inputs = Inputs([], parent_of(tiny_base), tmp_path)
     assert KTO().train(inputs, Heard()) == {"up": 60.0, "down": 1.0}
+
+
+def test_a_method_is_told_once_and_first_which_rows_are_learned_from(tiny_base: Path, tmp_path: Path):
+    from trl import SFTConfig, SFTTrainer
+
+    from alignment.methods import trl_training
+
+    heard: list[tuple[str, int]] = []
+
+    def prepare(rows: Any, tokenizer: Any, longest: int) -> Any:
+        heard.append(("prepare", len(rows)))
+        return rows
+
+    parts = trl_training.Parts(learned=lambda rows: heard.append(("learned", len(rows))), prepare=prepare)
+    method = SFT(epochs=1, batch_size=20)
+    inputs = Inputs(rows_of("prompt_completion", 40), parent_of(tiny_base), tmp_path)
+    config = SFTConfig(**trl_training.arguments(method, inputs), completion_only_loss=True)
+    trl_training.fit(SFTTrainer, config, method, inputs, Heard(), parts)
+    assert heard == [("learned", 36), ("prepare", 36), ("prepare", 4)]
 
 
 # ---- what ends a run ------------------------------------------------------------------------------------------------
