@@ -51,7 +51,7 @@ def rows_of_projects(
     if dataset_type == "prompt_only":
         chosen = _prompt_sources(database, project_ids, sources)
         return prompt_rows(prompts.in_order(database, sources=chosen) if chosen is not None else [])
-    return rows_from(dataset_type, *_said(database, project_ids))
+    return rows_from(dataset_type, *said_in(database, project_ids))
 
 
 def freeze_snapshot(
@@ -83,10 +83,10 @@ def freeze_snapshot(
     )
 
 
-def _said(
+def said_in(
     database: Database, project_ids: Sequence[str]
 ) -> tuple[list[Judgment], dict[str, Prompt], dict[str, Response]]:
-    """The judgments of these projects, with the prompts and the responses that they are about."""
+    """The judgments of these projects (of all where none is named), with the prompts and responses they are about."""
     said = _judgments(database, project_ids)
     named = {one for judgment in said for one in _responses_named(judgment)}
     asked = {judgment.prompt_id for judgment in said}

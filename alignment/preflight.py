@@ -13,13 +13,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from statistics import fmean
+from threading import Thread
 from typing import Any
 
 from alignment import devices, memory, row_checks, run_directory, setting_checks, timing
@@ -28,14 +31,19 @@ from alignment.memory import Plan
 from alignment.methods import method_named
 from alignment.methods.base import Method, Parent, TunedMethod
 from alignment.methods.kto import KTO
+from alignment.methods.online import HELD_OUT_ANSWERS, OnlineMethod, why_apart
 from alignment.methods.pretrain import Pretrain
 from alignment.row_checks import Check, Seen
 from alignment.rows_as_tokens import Answer, RowTokens, row_tokens
+from alignment.scorers import checks as scorer_checks
+from alignment.scorers.chosen import understood
+from alignment.scorers.functions import Function
 from alignment.timing import Earlier, StepSize
 from alignment.train import ENVIRONMENT, sentence_for
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, context_length, tokenizer_fingerprint
 from storage import snapshots
 from storage.errors import BadInput
+from storage.settings import Judge
 
 ASKED, ANSWER = "asked.json", "answer.json"
 MOST_ROWS = 5_000  # that are looked at as tokens, which takes some 2 ms each: of more, as many by chance
@@ -46,7 +54,7 @@ POLITENESS = 5
 
 @dataclass(frozen=True)
 class Asked:
-    """All that is to be looked at. `fault`: why there is no reward model, where the method asks for one."""
+    """All that is to be looked at. `fault`: why nothing scores the answers, where the method asks for something."""
 
     method: str
     settings: Mapping[str, Any]
@@ -60,6 +68,15 @@ class Asked:
     unknown_licences: int
     earlier: Sequence[Mapping[str, Any]]
     ray_address: str
+    scored_by: Mapping[str, str] | None = None
+    gold: Mapping[str, str] | None = None
+    sampled_by: str = ""
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """As run.json would say it."""
+        scored = {"reward": self.reward, "scored_by": self.scored_by, "gold": self.gold}
+        return {**scored, "sampled_by": self.sampled_by}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.update(ENVIRONMENT)
     os.nice(POLITENESS)
     sys.modules["torch"] = None  # type: ignore[assignment]  # transformers would import it, and no tokenizer needs it
+    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     with run_directory.lock(folder):
         try:
             Job(folder, Asked(**json.loads((folder / ASKED).read_text()))).run()
@@ -75,6 +93,16 @@ def main(arguments: Sequence[str]) -> int:
             run_directory.write_json(folder / ANSWER, {"state": "failed", "error": _sentence(error)})
             return 1
     return 0
+
+
+def end_with(app: int) -> None:
+    """End this job, the process that times a step with it, once the app that asked is gone: nobody will read it.
+
+    By looking, not by a signal of the kernel's: that would come when the app's *thread* ends, which soon happens.
+    """
+    while os.getppid() == app:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _sentence(error: Exception) -> str:
@@ -101,6 +129,7 @@ class Job:
     def run(self) -> None:
         whole, seen, tokenizer = self._look()
         self._check_rows(whole, seen, tokenizer)
+        self._check_scoring(seen)
         self._check_settings()
         self.tell(progress="Adding up memory", rows=shown(seen, tokenizer, self._limit()))
         plan = self._plan(seen)
@@ -129,7 +158,8 @@ class Job:
         tokenizer = AutoTokenizer.from_pretrained(self.base)
         tokenizer.chat_template = self.parent.template
         self.tell(progress=f"Reading {len(rows):,} {method.rows_are} as tokens")
-        tokens = [row_tokens(row, method.reads, tokenizer, self._limit()) for row in rows]
+        room = self._room()
+        tokens = [row_tokens(row, method.reads, tokenizer, self._limit(), room) for row in rows]
         whole, seen = (Seen(some, tokens, method.reads, method.rows_are) for some in (every, rows))
         return whole, seen, tokenizer
 
@@ -138,18 +168,19 @@ class Job:
         asked = self.method.max_length if isinstance(self.method, TunedMethod) else self.context
         return min(asked, self.context)
 
+    def _room(self) -> int:
+        """Tokens that a prompt must leave."""
+        return self.method.answer_room if isinstance(self.method, TunedMethod) else 1
+
     def _check_rows(self, whole: Seen, seen: Seen, tokenizer: Any) -> None:
         if len(seen.rows) < len(whole.rows):
             figure = f"{len(seen.rows):,} of {len(whole.rows):,}"
             self.checks.append(Check("ok", "Looked at as tokens: rows drawn by chance", figure))
         self.checks += checks_of_rows(whole, seen, self.method, self.asked, tokenizer)
-        self.checks += row_checks.long_prompts(seen, self._limit(), self.context)
-        self.checks += row_checks.other_faults(seen, self._limit())
+        self.checks += row_checks.long_prompts(seen, self._limit(), self.context, self._room())
+        self.checks += row_checks.other_faults(seen, self._limit(), self._room())
         if self.method.reads not in ("prompt_only", "language_modeling"):
             self.checks.append(row_checks.truncation(seen, self._limit(), self.context, self._longer(seen)))
-        if self.method.reads == "prompt_only":
-            answer = int(self.method.model_dump().get("longest_answer", 0))
-            self.checks.append(row_checks.prompts_fit(seen, answer, self.context))
 
     def _longer(self, seen: Seen) -> dict[int, int]:
         """A longer limit, where that helps, and the MB it costs."""
@@ -169,27 +200,60 @@ class Job:
             setting_checks.as_served(tokenizer_fingerprint(self.base), self.parent.template, self.asked.template),
             *setting_checks.installed(method),
             *setting_checks.place(method, self.launch, devices.devices(), self.asked.ray_address),
+            setting_checks.sampler(method, self.asked.sampled_by),
         ]
-        chosen = method.model_dump().get("reward_model")  # that none is chosen the form says itself
-        if method.asks_reward_model and chosen:
-            found.insert(0, setting_checks.reward_model(self.parent, self.reward, self.asked.fault))
         if self.launch.where == "local":
             free = shutil.disk_usage(self.folder).free // memory.MB
-            found.append(setting_checks.disk(method, self.model, free))
+            found.append(setting_checks.disk(method, self.model, free, child=self.parent.adapter_path is not None))
         self.checks += [check for check in found if check]
+
+    def _check_scoring(self, seen: Seen) -> None:
+        """What scores the answers of the run; that nothing is chosen the form says itself."""
+        if not self.method.asks_reward_model or not self.method.model_dump()["reward_model"]:
+            return
+        scored_by, gold = understood(self.asked.scored_by), understood(self.asked.gold)
+        prompts = [row["prompt"] for row in seen.usable]
+        if self.reward:
+            device = self.launch.device or "cpu"
+            self.checks.append(scorer_checks.of_reward_model(self.method, self.parent, self.reward, device))
+        elif scored_by is None:
+            self.checks.append(scorer_checks.refused(self.asked.fault))
+        for field, chosen in (("reward_model", scored_by), ("gold", gold)):
+            if isinstance(chosen, Function):
+                self.tell(progress=f"Trying the function {chosen.name}")
+                environment = {**os.environ, **self._environment()}
+                self.checks.append(scorer_checks.of_function(chosen, prompts, field, environment))
+            elif isinstance(chosen, Judge):
+                self.checks.append(scorer_checks.of_judge(chosen, self._answers(seen), self.launch.where == "local"))
+
+    def _answers(self, seen: Seen) -> int:
+        """That the run will have scored, about: those it learns from, and those it is measured by."""
+        method = self.method
+        if not isinstance(method, OnlineMethod):
+            return 0
+        rollouts = method.steps(self._learned(seen)) // getattr(method, "iterations", 1)
+        measured = len(method.split(seen.usable).held_out) * HELD_OUT_ANSWERS * (method.evaluations + 1)
+        return rollouts * timing.batch_of(method) + measured
 
     def _plan(self, seen: Seen, limit: int | None = None) -> Plan:
         method = self.method if limit is None else self.method.model_copy(update={"max_length": limit})
+        device = self.launch.device or "cpu"
         return Plan(
             method=method,
             model=self.model,
-            load=memory.load_of(method, seen.longest, self.launch.processes, self.context),
-            device=self.launch.device or "cpu",
+            load=memory.load_of(method, seen.longest, self.launch.processes, self.context, device),
+            device=device,
             reward=memory.shape_of(check_model_folder(self.reward.base_path)) if self.reward else None,
+            reward_apart=bool(self.reward and self._is_apart(self.reward)),
             child=self.parent.adapter_path is not None,
             processes=self.launch.processes,
             sharding=self.launch.sharding,
         )
+
+    def _is_apart(self, reward: Parent) -> bool:
+        """Whether the reward model is loaded in a process of its own."""
+        by_text = isinstance(self.method, OnlineMethod) and self.method.scores_text
+        return by_text and bool(why_apart(self.parent, reward))
 
     def _check_memory(self, plan: Plan) -> bool:
         """Whether there is room to try."""
@@ -206,8 +270,10 @@ class Job:
         usable = seen.usable
         step = timing.of_earlier([Earlier(**run) for run in self.asked.earlier], self.method)
         startable = all(check.kind != "bad" for check in self.checks) and self.launch.where == "local"
-        if step is None and startable:
-            step = timing.measure(self.method, usable, self.parent, self.reward, self.folder, self._environment())
+        asks_elsewhere = isinstance(understood(self.asked.scored_by), Judge)  # nothing is sent before the run
+        if step is None and startable and not asks_elsewhere:
+            environment = self._environment()
+            step = timing.measure(self.method, usable, self.parent, self.asked.scoring, self.folder, environment)
         if step is None:
             return None
         rows, size = self._learned(seen), StepSize(timing.batch_of(self.method), self._tokens_a_step(seen))

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +32,16 @@ from alignment.launchers.local import REPOSITORY
 from alignment.methods.base import Method
 from alignment.preflight import ANSWER, ASKED, Asked
 from alignment.routes import PersonOf, require_engineer
-from alignment.run_preparation import as_parent, refuse, reward_for, validated, validated_launch, with_adapter_of
+from alignment.run_preparation import (
+    Scoring,
+    as_parent,
+    refuse,
+    scoring_for,
+    validated,
+    validated_launch,
+    with_adapter_of,
+)
+from alignment.scorers.chosen import is_version
 from alignment.timing import Earlier
 from storage import documents, model_versions, prompts, runs, snapshots
 from storage.database import Database
@@ -42,6 +52,11 @@ from storage.settings import read_home
 FRESH_SECONDS = 600.0  # then memory and disk are looked at again
 KEPT_SECONDS = 86_400.0
 EARLIER_RUNS = 3
+REPLACED = (
+    "Another check of yours took its place before it had an answer (in another tab, perhaps). Check again, or start "
+    "the run without it."
+)
+LEFT = "The check was given up, because a run was started or its page was left. Ask again, or start without it."
 ENDED = "The check was ended from outside before it had an answer. Ask again, or start the run without it."
 
 
@@ -84,28 +99,33 @@ def preflight_router(database: Database, person_of: PersonOf, home: Path) -> API
 
 
 class Jobs:
-    """The processes that this app started. After a restart there are none; the folders tell what became of them."""
+    """The processes that this app started. After a restart there are none; the folders tell what became of them.
+
+    People who ask the same question wait for the same process, so it is ended when the last of them has left it.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._running: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}  # by person: which question, its process
+        self._running: dict[str, subprocess.Popen[bytes]] = {}  # by question
+        self._waiting: dict[str, str] = {}  # by person: which question
         self._changing = Lock()
 
     def ask(self, question: Asked, person: str) -> str:
         """The name of the answer; a process is on its way to it, where it is not there."""
         job_id = _named(question)
         with self._changing:
-            if self._running.get(person, (job_id,))[0] != job_id:
-                self._end(person)
+            if self._waiting.get(person) != job_id:
+                self._give_up(person, REPLACED)
+            self._waiting[person] = job_id
             if not (self._alive(job_id) or _is_fresh(self._root / job_id)):
-                self._start(job_id, question, person)
+                self._start(job_id, question)
         return job_id
 
     def leave(self, job_id: str, person: str) -> None:
-        """Nobody waits for this answer any more: the run that was started has the machine to itself."""
+        """This person waits no more: where nobody else does, the run that was started has the machine to itself."""
         with self._changing:
-            if self._running.get(person, ("",))[0] == job_id:
-                self._end(person)
+            if self._waiting.get(person) == job_id:
+                self._give_up(person, LEFT)
 
     def answer(self, job_id: str) -> dict[str, Any]:
         """What is known by now. Raises NotFound."""
@@ -118,7 +138,7 @@ class Jobs:
             return {**found, "state": "failed", "error": ENDED}
         return found
 
-    def _start(self, job_id: str, question: Asked, person: str) -> None:
+    def _start(self, job_id: str, question: Asked) -> None:
         self._tidy()
         folder = self._root / job_id
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,21 +153,25 @@ class Jobs:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a group of its own, so that the process that times a step ends with it
             )
-        self._running[person] = (job_id, child)
+        self._running[job_id] = child
 
-    def _end(self, person: str) -> None:
-        _, child = self._running[person]
-        if child.poll() is None:
+    def _give_up(self, person: str, why: str) -> None:
+        """End the job that this person waited for, unless others wait for it too."""
+        job_id = self._waiting.pop(person, None)
+        child = self._running.get(job_id) if job_id and job_id not in self._waiting.values() else None
+        if child and child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)
             child.wait()
+            run_directory.write_json(self._root / str(job_id) / ANSWER, {"state": "failed", "error": why})
 
     def _alive(self, job_id: str) -> bool:
-        ours = any(name == job_id and child.poll() is None for name, child in list(self._running.values()))
-        return ours or run_directory.lock_is_held(self._root / job_id)
+        child = self._running.get(job_id)
+        return (child is not None and child.poll() is None) or run_directory.lock_is_held(self._root / job_id)
 
     def _tidy(self) -> None:
-        """Answers of days ago; nobody asks for them again."""
+        """Processes that have ended, and answers of days ago: nobody asks for them again."""
+        self._running = {job_id: child for job_id, child in self._running.items() if child.poll() is None}
         for folder in self._root.glob("*/"):
             if time.time() - folder.stat().st_mtime > KEPT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +209,7 @@ def asked(database: Database, body: PreflightBody, home: Path) -> Asked:
     with suppress(NotEnoughFeedback):  # which is one of the checks
         refuse(method, snapshot, parent)
     method = with_adapter_of(parent, method)
-    reward, fault = _reward(database, method, parent)
+    scoring, fault = _scoring(database, method, parent, home)
     return Asked(
         method=method.name,
         settings=method.model_dump(),
@@ -193,7 +217,7 @@ def asked(database: Database, body: PreflightBody, home: Path) -> Asked:
         snapshot=_snapshot_json(snapshot),
         parent=asdict(as_parent(replace(parent, template=method.template_for(parent.template)))),
         template=parent.template,
-        reward=asdict(as_parent(reward)) if reward else None,
+        **scoring.as_json(),
         fault=fault,
         held_out=_held_out(database, method),
         unknown_licences=_unknown_licences(database, snapshot),
@@ -217,20 +241,28 @@ def earlier(database: Database, method: Method, parent: ModelVersion, launch: La
         for run in runs.list_all(database)
         if (run.method, run.settings.get("tuning"), bases.get(run.parent_id)) == (method.name, tuning, parent.base_path)
         and _place(Launch.of(run.launch)) == _place(launch)
+        and _scorer(run.settings) == _scorer(method.model_dump())
         and (Path(run.directory) / run_directory.OUTCOME).exists()
     ]
     return [Earlier(run.id, run.directory, run.settings) for run in alike[:EARLIER_RUNS]]
+
+
+def _scorer(settings: Mapping[str, Any]) -> str:
+    """Functions and judges take their own time; reward models much the same."""
+    chosen = str(settings.get("reward_model", ""))
+    return "" if is_version(chosen) else chosen
 
 
 def _place(launch: Launch) -> tuple[str, str, int, str]:
     return launch.where, launch.device or "cpu", launch.processes, launch.sharding
 
 
-def _reward(database: Database, method: Method, parent: ModelVersion) -> tuple[ModelVersion | None, str]:
+def _scoring(database: Database, method: Method, parent: ModelVersion, home: Path) -> tuple[Scoring, str]:
+    """What scores its answers; nothing, and why."""
     try:
-        return reward_for(database, method, parent), ""
+        return scoring_for(database, method, parent, home), ""
     except BadInput as error:
-        return None, str(error)
+        return Scoring(), str(error)
 
 
 def _snapshot_json(snapshot: Snapshot) -> dict[str, Any]:

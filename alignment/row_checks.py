@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from alignment.methods.base import Method
-from alignment.methods.held_out import Split
+from alignment.methods.held_out import Split, enough_share
 from alignment.methods.kto import DESIRABLE_TO_UNDESIRABLE, KTO
 from alignment.rows_as_tokens import ANSWERS, CHANGED, OTHER_PROMPT, RowTokens, prompt_fills
 from storage import documents, prompts
@@ -25,9 +25,11 @@ Kind = Literal["ok", "warn", "bad"]
 Row = Mapping[str, Any]
 
 LENGTH_STEP = 64  # tokens: a longer limit is offered as a multiple of this
+SHORTEST_ANSWER = 8  # tokens: the form takes no fewer
 MUCH_LONGER = 0.25  # of the other answers' words, and …
 MOSTLY_LONGER = 0.65  # … of all pairs: then length alone tells most answers apart
 FAR_BALANCE = 10.0  # times the balance that was measured to work
+USUAL_SHARE = 0.1  # of the prompts, held out to measure on
 TOO_MANY = 0.5  # of the rows: a fault in more of them is refused
 
 
@@ -127,27 +129,36 @@ def prompt_is_prefix(seen: Seen) -> Check:
     return _share("A prompt is the same tokens with and without its answer", wrong, len(seen.rows), detail)
 
 
-def long_prompts(seen: Seen, max_length: int, context: int) -> list[Check]:
-    """Rows that are left out because their prompts alone fill the limit.
+def long_prompts(seen: Seen, max_length: int, context: int, room: int = 1) -> list[Check]:
+    """Rows that are left out because their prompts leave less than `room` tokens within the limit.
 
-    Most of them are refused only where a longer limit would help. Where the model itself reads no more, the run does
+    Most of them are refused only where other settings would help. Where the model itself reads no more, the run does
     what can be done, which is to leave them out; whether enough rows remain is looked at alone.
     """
     limit = min(max_length, context)
-    number = _with_fault(seen, prompt_fills(limit))
-    if not number:
-        return []
-    longest = max(one.longest for one in seen.tokens if one.fault == prompt_fills(limit))
-    length = longer_limit(longest + LENGTH_STEP, limit, context)
-    ways_out = (WayOut(_allow(length, 0), {"max_length": length}),) if length else ()
+    fault = prompt_fills(limit, room)
+    longest = max((one.longest for one in seen.tokens if one.fault == fault), default=0)
+    if not longest:
+        return [_room_for_all(seen, limit, room)] if room > 1 else []
+    length = longer_limit(longest + max(room, LENGTH_STEP), limit, context)
+    left = limit - longest
+    ways_out = [WayOut(_allow(length, 0), {"max_length": length})] if length else []
+    if room > left >= SHORTEST_ANSWER:
+        ways_out.append(WayOut(f"Answers of {left} tokens at most", {"longest_answer": left}))
     detail = "" if length else f"The model reads {context:,} tokens and no more; the run learns from the other rows."
-    kind = _grade(number, len(seen.rows)) if length else "warn"
-    return [Check(kind, f"Left out: {prompt_fills(limit)}", f"{number} of {len(seen.rows)}", detail, ways_out)]
+    number = _with_fault(seen, fault)
+    kind = _grade(number, len(seen.rows)) if ways_out else "warn"
+    return [Check(kind, f"Left out: {fault}", f"{number} of {len(seen.rows)}", detail, tuple(ways_out))]
 
 
-def other_faults(seen: Seen, limit: int) -> list[Check]:
+def _room_for_all(seen: Seen, limit: int, room: int) -> Check:
+    title = f"Every prompt leaves room for {room:,} tokens of answer"
+    return Check("ok", title, f"longest {seen.longest:,} of {limit:,}")
+
+
+def other_faults(seen: Seen, limit: int, room: int = 1) -> list[Check]:
     """Whatever else makes a row unusable, in the words of the run that leaves it out."""
-    named = (CHANGED, OTHER_PROMPT, prompt_fills(limit))
+    named = (CHANGED, OTHER_PROMPT, prompt_fills(limit, room))
     found = Counter(one.fault for one in seen.tokens if one.fault and one.fault not in named)
     return [
         Check(_grade(number, len(seen.rows)), f"Left out: {fault}", f"{number} of {len(seen.rows)}")
@@ -178,19 +189,6 @@ def longer_limit(longest: int, max_length: int, context: int) -> int | None:
 
 def _allow(length: int, more_mb: int) -> str:
     return f"Allow {length:,} (+{more_mb / 1024:.1f} GB)" if more_mb >= 52 else f"Allow {length:,}"
-
-
-def prompts_fit(seen: Seen, longest_answer: int, context: int) -> Check:
-    """Of a method that has the model write the answers: prompt and answer must fit together."""
-    over = seen.longer_than(context - longest_answer)
-    title = f"Every prompt leaves room for {longest_answer:,} tokens of answer"
-    if not over:
-        return Check("ok", title, f"longest {seen.longest:,} of {context:,}")
-    room = context - seen.longest
-    ways_out = (WayOut(f"Answers of {room} tokens at most", {"longest_answer": room}),) if room >= 8 else ()
-    detail = f"Together with the answer these prompts are longer than the {context:,} tokens that the model reads."
-    no_room = f"No room for {longest_answer:,} tokens of answer"
-    return Check(_grade(over, len(seen.rows)), no_room, _number(over, "prompt"), detail, ways_out)
 
 
 # ---- as text --------------------------------------------------------------------------------------------------------
@@ -317,7 +315,9 @@ def split_by_prompt(split: Split, share: float, seen: Seen) -> Check:
         detail = f"{len(split.learned):,} are learned from; no {of} is on both sides."
         return Check("ok", f"Held out by {of}, to measure on", figure, detail)
     nobody = "Nothing tells whether the run learned or only memorised, and which checkpoint was best."
-    ways_out = (WayOut("Hold out 10 %", {"held_out_share": 0.1}),) if share == 0 else ()
+    enough_to_measure = enough_share(split.learned)
+    wanted = max(USUAL_SHARE, enough_to_measure) if enough_to_measure else share
+    ways_out = (WayOut(f"Hold out {100 * wanted:.0f} %", {"held_out_share": wanted}),) if wanted > share else ()
     return Check("warn", "No rows are held out", figure, f"{split.note} {nobody}".strip(), ways_out)
 
 

@@ -51,22 +51,27 @@ class RowTokens:
         return max((len(answer.tokens) for answer in self.answers), default=0)
 
 
-def row_tokens(row: Mapping[str, Any], reads: DatasetType, tokenizer: Any, max_length: int) -> RowTokens:
-    """The texts of a row as tokens. `tokenizer` is one of transformers, with the template of the version trained."""
+def row_tokens(row: Mapping[str, Any], reads: DatasetType, tokenizer: Any, max_length: int, room: int = 1) -> RowTokens:
+    """The texts of a row as tokens. `tokenizer` is one of transformers, with the template of the version trained.
+
+    `room`: tokens that must be left behind the prompt, which are many where the model itself is to answer.
+    """
     if reads == "language_modeling":
         return _document(row["text"], tokenizer)
     prompt = template_tokens(tokenizer, row["prompt"], add_generation_prompt=True)
     asked = Answer("prompt", tuple(prompt), (False,) * len(prompt))
-    if len(prompt) >= max_length:
-        return RowTokens((asked,), prompt_fills(max_length))
+    if len(prompt) + room > max_length:
+        return RowTokens((asked,), prompt_fills(max_length, room))
     if reads == "prompt_only":
         return RowTokens((asked,))
     found = [_answer(name, row["prompt"], row[name], prompt, tokenizer) for name in ANSWERS[reads]]
     return RowTokens(tuple(answer for answer, _ in found), next((fault for _, fault in found if fault), ""))
 
 
-def prompt_fills(max_length: int) -> str:
+def prompt_fills(max_length: int, room: int = 1) -> str:
     """The fault of a row whose prompt leaves no room for an answer."""
+    if room > 1:
+        return f"the prompt leaves no room for {room:,} tokens of answer within the {max_length:,} that a row may have"
     return f"the prompt fills all {max_length} tokens a row may have"
 
 

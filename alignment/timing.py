@@ -27,8 +27,10 @@ from typing import Any
 from alignment import run_directory
 from alignment.launchers.local import REPOSITORY
 from alignment.methods import method_named
-from alignment.methods.base import PRESETS, Inputs, Method, Parent, Preset, TunedMethod
+from alignment.methods.base import LOGGED_STEPS, PRESETS, Inputs, Method, Parent, Preset, TunedMethod
+from alignment.methods.online import OnlineMethod
 from alignment.progress import read_lines
+from alignment.scorers.chosen import resolved
 from alignment.train import POLITENESS
 
 MEASURED_STEPS = 2
@@ -160,11 +162,13 @@ def measure(
     method: Method,
     rows: Sequence[Mapping[str, Any]],
     parent: Parent,
-    reward: Parent | None,
+    scoring: Mapping[str, Any],
     folder: Path,
     environment: Mapping[str, str],
 ) -> StepTime | None:
     """Two real steps of this method, in a process of its own; None where they could not be taken in time.
+
+    scoring: what scores its answers, as run.json says it (scorers/chosen.py); empty where it samples none.
 
     Its size is that of a single batch: batches that are added up take their time each.
     """
@@ -173,7 +177,7 @@ def measure(
         "method": method.name,
         "settings": method.model_dump(),
         "parent": asdict(parent),
-        "reward": asdict(reward) if reward else None,
+        **scoring,
         "rows": few_of(rows, method),
     }
     run_directory.write_json(folder / ASKED, asked)
@@ -191,18 +195,15 @@ def few_of(rows: Sequence[Mapping[str, Any]], method: Method) -> list[Mapping[st
 
 
 def short(method: Method) -> Method:
-    """The same method with nothing measured or kept along the way. It goes on until it is stopped."""
-    changed = {
-        "accumulate": 1,
-        "epochs": 1000,
-        "most_steps": 1000,
-        "held_out_share": 0.0,
-        "keep": "last",
-        "evaluations": 1,
-        "tracker": "none",
-    }
+    """The same method with nothing measured or kept along the way.
+
+    It takes more steps than are measured, and so few that a run still logs each of them.
+    """
+    if not isinstance(method, TunedMethod):
+        return method
+    longer = {"most_steps": LOGGED_STEPS} if isinstance(method, OnlineMethod) else {"accumulate": 1, "epochs": 7}
     return method.model_copy(
-        update={name: value for name, value in changed.items() if name in type(method).model_fields}
+        update={**longer, "held_out_share": 0.0, "keep": "last", "evaluations": 1, "tracker": "none"}
     )
 
 
@@ -251,16 +252,17 @@ class Stopwatch:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._done: list[float] = []
+        self._done: list[tuple[int, float]] = []
 
     @property
     def seconds(self) -> float:
         """Of a step, on average, the first left out."""
-        return (self._done[-1] - self._done[0]) / (len(self._done) - 1)
+        (first, began), (last, ended) = self._done[0], self._done[-1]
+        return (ended - began) / (last - first)
 
     def metrics(self, step: int, steps: int, values: Mapping[str, float]) -> None:
         if "loss" in values:
-            self._done.append(time.monotonic())
+            self._done.append((step, time.monotonic()))
         if len(self._done) > self._steps:
             raise Enough
 
@@ -279,10 +281,9 @@ def main(arguments: Sequence[str]) -> int:
     asked = json.loads((folder / ASKED).read_text())
     os.nice(POLITENESS - os.nice(0))  # as polite as a run, or it would take another time than one
     method = short(method_named(asked["method"]).model_validate(asked["settings"]))
-    reward = Parent(**asked["reward"]) if asked["reward"] else None
     watch = Stopwatch(max(MEASURED_STEPS, getattr(method, "iterations", 1)))  # of RLOO's, one of so many samples
     with suppress(Enough):
-        method.train(Inputs(asked["rows"], Parent(**asked["parent"]), folder / SCRATCH, reward), watch)
+        method.train(Inputs(asked["rows"], Parent(**asked["parent"]), folder / SCRATCH, **resolved(asked)), watch)
     run_directory.write_json(folder / ANSWER, {"seconds": watch.seconds})
     return 0
 

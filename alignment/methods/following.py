@@ -10,20 +10,19 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 
-from alignment.methods.base import Report, TunedMethod
+from alignment.methods.base import LOGGED_STEPS, Report, TunedMethod
 from alignment.methods.checkpoints import complete
 from alignment.methods.held_out import Split
 from alignment.methods.processes import anywhere, everybody_is_here, first_process
 from alignment.methods.weights import context_of, refuse_no_numbers
 from alignment.rows_as_tokens import template_tokens
 
-LOGGED_STEPS = 250  # a run logs every step up to this many, then fewer
 SAMPLED_STEPS = 4  # the fixed prompts are answered at the start and this many times after
 SAMPLE_TOKENS = 128
 CLOCKS = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_tokens")
 
 
-class Follow(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class Follow(TrainerCallback):  # type: ignore[misc]  # mypy does not look into transformers
     """Carries what the trainer logs to the report, and says when to log, measure, keep, answer prompts and stop."""
 
     def __init__(

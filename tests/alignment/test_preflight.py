@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -181,18 +183,32 @@ def test_the_longer_limit_holds_the_longest_row_within_the_context(
     assert row_checks.longer_limit(longest, limit, context) == offered
 
 
-def test_a_prompt_must_leave_room_for_its_answer() -> None:
-    asked = [
-        RowTokens((Answer("prompt", (10,) * 100, (False,) * 100),)),
-        RowTokens((Answer("prompt", (10,), (False,)),)),
-    ]
+@pytest.mark.parametrize(
+    ("context", "ways_out"),
+    [(128, [{"longest_answer": 28}]), (512, [{"max_length": 192}, {"longest_answer": 28}])],
+)
+def test_a_prompt_must_leave_room_for_its_answer(context: int, ways_out: list[Any]) -> None:
+    """100 tokens and 64 more are beyond 128; with shorter answers they fit, or where the model reads more."""
+    fault = prompt_fills(128, 64)
+    asked = [RowTokens((Answer("prompt", (10,) * 100, (False,) * 100),), fault), RowTokens((answer(prompt=(10,)),))]
     looked = Seen([{"prompt": question(n)} for n in range(2)], asked, "prompt_only", "prompts")
 
-    found = row_checks.prompts_fit(looked, 64, 128)
+    [found] = row_checks.long_prompts(looked, 128, context, room=64)
 
-    assert (found.kind, found.figure) == ("warn", "1 prompt")
-    assert found.ways_out[0].settings == {"longest_answer": 28}
-    assert row_checks.prompts_fit(looked, 28, 128).kind == "ok"
+    assert (
+        found.title == "Left out: the prompt leaves no room for 64 tokens of answer within the 128 that a row may have"
+    )
+    assert (found.kind, found.figure) == ("warn", "1 of 2")
+    assert [way.settings for way in found.ways_out] == ways_out
+    assert looked.usable == [{"prompt": question(1)}]
+
+
+def test_prompts_that_all_leave_room_are_fine() -> None:
+    looked = Seen([{"prompt": question(1)}], [RowTokens((answer(prompt=(10,)),))], "prompt_only", "prompts")
+
+    [found] = row_checks.long_prompts(looked, 128, 512, room=64)
+
+    assert (found.kind, found.figure) == ("ok", "longest 1 of 128")
 
 
 # ---- rows as text ---------------------------------------------------------------------------------------------------
@@ -317,13 +333,19 @@ def test_the_split_names_both_sides() -> None:
     assert found.detail.startswith("90 are learned from")
 
 
-@pytest.mark.parametrize(("number", "share", "ways_out"), [(100, 0.0, 1), (10, 0.1, 0)])
-def test_a_run_that_measures_nothing_is_a_warning(number: int, share: float, ways_out: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "share", "offered"),
+    [(100, 0.0, [0.1]), (34, 0.1, [0.11]), (13, 0.1, [0.27]), (10, 0.1, [])],  # 0.11 * 34 = 3.7, 0.27 * 13 = 3.5
+)
+def test_a_run_that_measures_nothing_is_a_warning(number: int, share: float, offered: list[float]) -> None:
+    """What is offered is the smallest share that holds out 4 prompts; three tenths of 10 would be 3."""
     rows = [pair(n) for n in range(number)]
 
     found = row_checks.split_by_prompt(split_by_prompt(rows, share, 0), share, seen(rows))
 
-    assert (found.kind, len(found.ways_out)) == ("warn", ways_out)
+    assert (found.kind, [way.settings["held_out_share"] for way in found.ways_out]) == ("warn", offered)
+    for way in found.ways_out:
+        assert len(split_by_prompt(rows, way.settings["held_out_share"], 0).held_out) >= 4
 
 
 def test_a_held_out_prompt_among_the_rows_is_refused() -> None:
@@ -363,32 +385,27 @@ def test_a_learning_rate_far_from_what_is_proposed(factor: float, kind: str) -> 
     assert [way.settings for way in found.ways_out] == ([] if kind == "ok" else [{"learning_rate": usual}])
 
 
+def test_a_learning_rate_that_is_83_times_too_high_is_said_in_plain_words() -> None:
+    found = setting_checks.learning_rate(method("dpo", learning_rate=0.0996), SHAPE.parameters)
+
+    assert found is not None
+    assert (found.kind, found.title, found.figure) == (
+        "warn",
+        "The learning rate is very high",
+        "0.0996; proposed 0.0012",
+    )
+    assert found.detail == (
+        "It is 83 times higher than what works for 3.0 M parameters trained with LoRA: answers will most likely fall "
+        "apart."
+    )
+
+
 def test_the_learning_rate_of_a_paper_teaches_a_small_adapter_nothing() -> None:
     found = setting_checks.learning_rate(method("dpo", learning_rate=5e-7), SHAPE.parameters)
 
     assert found is not None
     assert found.kind == "bad"
     assert "the model will most likely learn nothing" in found.detail
-
-
-def test_a_reward_model_that_cannot_be_had_is_refused_with_two_ways_out() -> None:
-    parent = Parent("v1", "/base", None, "")
-
-    found = setting_checks.reward_model(parent, None, "There is no version v9.")
-
-    assert (found.kind, found.detail) == ("bad", "There is no version v9.")
-    assert [way.as_json() for way in found.ways_out] == [
-        {"label": "Train a reward model first", "settings": {}, "method": "reward_model"},
-        {"label": "Use DPO instead", "settings": {}, "method": "dpo"},
-    ]
-
-
-def test_a_reward_model_with_another_template_is_refused(tiny_base: Path) -> None:
-    parent = Parent("v1", str(tiny_base), None, tiny_model.TEMPLATE)
-    other = Parent("rm", str(tiny_base), None, "{{ messages }}")
-
-    assert setting_checks.reward_model(parent, parent, "").kind == "ok"
-    assert setting_checks.reward_model(parent, other, "").kind == "bad"
 
 
 def test_an_adapter_on_another_base_is_refused(tmp_path: Path) -> None:
@@ -453,6 +470,14 @@ def test_a_full_disk_is_refused() -> None:
     assert setting_checks.disk(whole, SHAPE, 10_000).kind == "ok"
     full = setting_checks.disk(whole, SHAPE, 250)
     assert (full.kind, full.ways_out[0].settings) == ("bad", {"tuning": "lora"})
+
+
+def test_a_parent_that_is_merged_first_needs_room_too() -> None:
+    """3 million weights are 11.4 MB: ten times that and 200 MB for the rest, and once more where they are merged."""
+    whole, adapter = method("sft", tuning="full"), method("sft")
+
+    assert [setting_checks.disk(whole, SHAPE, 320, child).kind for child in (False, True)] == ["ok", "bad"]
+    assert setting_checks.disk(adapter, SHAPE, 320, True) == setting_checks.disk(adapter, SHAPE, 320)
 
 
 def test_a_run_that_does_not_fit_is_refused_with_settings_that_do() -> None:
@@ -671,7 +696,7 @@ def test_the_same_question_is_answered_from_what_is_there(web: Web, monkeypatch:
 STARTED: list[str] = []
 
 
-def _answered_at_once(jobs: Any, job_id: str, question: preflight.Asked, person: str) -> None:
+def _answered_at_once(jobs: Any, job_id: str, question: preflight.Asked) -> None:
     STARTED.append(job_id)
     folder = jobs._root / job_id
     folder.mkdir(parents=True)
@@ -720,7 +745,7 @@ def test_a_new_question_ends_the_job_of_the_last_one(web: Web) -> None:
     first = web.ask(body)
     second = web.ask({**body, "settings": {"learning_rate": 1e-7}})
 
-    assert web.answer(first)["state"] == "failed"
+    assert (web.answer(first)["state"], web.answer(first)["error"]) == ("failed", preflight_routes.REPLACED)
     assert web.wait(second)["state"] == "ready"
 
 
@@ -733,6 +758,21 @@ def test_leaving_the_page_ends_the_job_and_asking_again_starts_another(web: Web)
     assert web.answer(job)["state"] == "failed"
     assert web.ask(body) == job
     assert web.wait(job)["state"] == "ready"
+
+
+def test_a_job_that_two_people_wait_for_ends_when_both_have_left(web: Web) -> None:
+    body = web.body()
+    job = web.ask(body)
+    web.name = "tom"
+    assert web.ask(body) == job
+
+    web.name = "eve"
+    web.client.post(f"/api/runs/preflight/{job}/leave")
+    assert web.answer(job)["state"] == "working"
+
+    web.name = "tom"
+    web.client.post(f"/api/runs/preflight/{job}/leave")
+    assert web.answer(job)["state"] == "failed"
 
 
 def test_a_base_that_is_gone_is_said_in_a_sentence(lab: Lab) -> None:
@@ -768,3 +808,20 @@ def test_preflight_is_for_engineers(web: Web, role: str) -> None:
 @pytest.mark.parametrize("job", ["nope", "..", "0" * 24])
 def test_an_unknown_answer_is_a_sentence(web: Web, job: str) -> None:
     assert web.client.get(f"/api/runs/preflight/{job}").status_code == 404
+
+
+def test_a_job_ends_with_the_app_that_asked(tmp_path: Path) -> None:
+    # given a job whose parent is gone before it looks
+    job = "import sys; from alignment.preflight import end_with; end_with(int(sys.argv[1]))"
+    started = subprocess.run(
+        ["sh", "-c", f"setsid {sys.executable} -c '{job}' $$ > /dev/null 2>&1 & echo $!"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    child = Path("/proc") / started.stdout.strip()
+    # then it is soon gone too
+    deadline = time.monotonic() + 60
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists()

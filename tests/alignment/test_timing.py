@@ -10,7 +10,8 @@ import pytest
 
 from alignment import timing
 from alignment.methods import method_named
-from alignment.methods.base import Method, Parent
+from alignment.methods.base import LOGGED_STEPS, Method, Parent
+from alignment.methods.ppo import PPO
 from alignment.timing import Earlier, Enough, StepSize, StepTime, Stopwatch
 
 
@@ -120,6 +121,36 @@ def test_what_is_timed_is_one_batch_and_keeps_nothing() -> None:
     assert few.model_dump() | {"held_out_share": 0.0, "tracker": "none", "keep": "last"} == few.model_dump()
 
 
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_every_step_of_what_is_timed_is_logged(batch: int) -> None:
+    """A run of very many steps logs only some of them, and the stopwatch would wait for those."""
+    few = timing.short(method(batch_size=batch))
+    rows = [{"place": place} for place in range(1000)]
+
+    steps = few.steps(len(timing.few_of(rows, few)))
+
+    assert timing.MEASURED_STEPS < steps < 2 * LOGGED_STEPS
+
+
+def test_the_stopwatch_goes_by_the_trainers_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 16.0])
+    monkeypatch.setattr(timing.time, "monotonic", lambda: next(clock))
+    watch = Stopwatch(1)
+
+    watch.metrics(3, 9, {"loss": 1.0})
+    with pytest.raises(Enough):
+        watch.metrics(6, 9, {"loss": 1.0})
+
+    assert watch.seconds == 2.0
+
+
+def test_ppo_is_timed_by_whole_iterations() -> None:
+    few = timing.short(PPO(batch_size=8, accumulate=4, epochs=3))
+
+    assert timing.batch_of(few) == 32
+    assert isinstance(few, PPO) and few.epochs == 3
+
+
 def test_rows_to_time_come_from_all_over_the_snapshot() -> None:
     rows = [{"place": place} for place in range(1000)]
 
@@ -134,5 +165,5 @@ def test_steps_that_could_not_be_taken_give_no_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(timing.sys, "executable", "/bin/false")  # a process that ends with an error
     parent = Parent("v0", str(tmp_path / "nowhere"), None, "")
 
-    assert timing.measure(method(), [{"prompt": "a"}], parent, None, tmp_path, {}) is None
+    assert timing.measure(method(), [{"prompt": "a"}], parent, {}, tmp_path, {}) is None
     assert not (tmp_path / timing.SCRATCH).exists()
