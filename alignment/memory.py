@@ -26,17 +26,20 @@ from typing import Any, Literal
 from alignment.devices import memory_mb
 from alignment.methods.base import Method, TunedMethod
 from alignment.methods.dpo import DPO
+from alignment.methods.ppo import LOGITS_AT_ONCE, PPO, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.model_size import parameters
 
 MB = 1024 * 1024
 LIBRARIES_MB: Mapping[str, int] = {"cpu": 480, "cuda": 600}  # Python, torch, TRL; on a GPU what CUDA itself takes
 TILE_TOKENS, TILE_WORDS = 4096, 32768  # of TRL's chunked language-model head
 TILE_COPIES = 8.25  # alive at once in trl.kernels.chunked_logprob._backward_tile; the quarter is a mask of one byte
+PPO_COPIES = 3.0  # of a piece's logits: they, their exponentials, and what of these is multiplied
 ALL_COPIES = 7.0  # of all logits: trl.experimental.orpo keeps two, and its backward pass makes five more
 QUANTISED_BYTES = 0.57  # a weight in 4 bits, with the scales of its block
 HOLES = 4  # temporaries a layer that glibc cannot use again, measured at 256 to 1,280 tokens
+PASSES = 1.6  # PPO's passes differ in length, so that one does not fit into the holes of the last; measured
 HEAP_LIMIT = 32 * MB  # glibc's largest threshold: what is larger is given back at once
-WITH_REFERENCE = ("dpo", "kto", "rloo")
+WITH_REFERENCE = ("dpo", "kto", "rloo", "ppo")
 CGROUP = Path("/sys/fs/cgroup")
 
 Kind = Literal["weights", "adapter", "reference", "reward", "value", "activations", "logits", "rollouts", "libraries"]
@@ -111,6 +114,7 @@ class Plan:
     load: Load
     device: str = "cpu"
     reward: Shape | None = None
+    reward_apart: bool = False  # in a process of its own, which has its own libraries too
     child: bool = False  # of an adapter: the reference is a copy of that
     processes: int = 1
     sharding: str = "none"
@@ -129,13 +133,16 @@ class Plan:
         return 2 if self.on_gpu else 4
 
 
-def load_of(method: Method, longest: int, processes: int = 1, context: int = 1 << 30) -> Load:
+def load_of(method: Method, longest: int, processes: int = 1, context: int = 1 << 30, device: str = "cpu") -> Load:
     """What passes through the model at once where the longest row has this many tokens. Documents fill all there is."""
     if not isinstance(method, TunedMethod):
         return Load(1, longest)
     each = max(1, method.batch_size // processes)
+    if isinstance(method, PPO):
+        whole = min(longest + method.answer_room, method.max_length, context)
+        return Load(max(1, min(each, TOKENS_AT_ONCE[_kind(device)] // whole)), whole)
     if method.reads == "prompt_only":
-        return Load(each, min(longest + int(method.model_dump().get("longest_answer", 0)), context))
+        return Load(each, min(longest + method.answer_room, method.max_length, context))
     if method.reads == "language_modeling":
         return Load(each, min(method.max_length, context))
     return Load(2 * each if method.reads == "preference" else each, min(longest, method.max_length, context))
@@ -152,8 +159,8 @@ def estimate(plan: Plan) -> list[Part]:
         ("weights", _weights_name(plan), weights),
         ("adapter", _adapter_name(plan), (0 if plan.tuning == "full" else trained) + optimiser + held_at_peak),
         ("reference", _reference_name(plan), _reference(plan)),
-        ("reward", "Reward model", plan.float_bytes * plan.reward.parameters if plan.reward else 0),
-        ("value", "Value model", 0),  # no method here has one yet: it is part of PPO
+        ("reward", _reward_name(plan), _reward(plan)),
+        ("value", "Value: a head on the policy", 4 * 4 * plan.model.hidden if isinstance(plan.method, PPO) else 0),
         ("activations", "Activations", activations),
         ("logits", "Logits", logits),
         ("rollouts", "Rollouts", _rollouts(plan, activations + logits)),
@@ -228,6 +235,24 @@ def _reference(plan: Plan) -> float:
     return _trained_bytes(plan) if plan.child else 0
 
 
+def _reward(plan: Plan) -> float:
+    """PPO's reward model is an adapter like the one that is trained, where it stands on the same weights."""
+    if plan.reward is None:
+        return 0
+    if plan.reward_apart:
+        return apart_mb(plan.reward, plan.device) * MB
+    return _trained_bytes(plan) if plan.method.name == "ppo" else plan.float_bytes * plan.reward.parameters
+
+
+def apart_mb(reward: Shape, device: str) -> int:
+    """What a reward model takes in a process of its own."""
+    return LIBRARIES_MB[_kind(device)] + (4 if device == "cpu" else 2) * reward.parameters // MB
+
+
+def _kind(device: str) -> str:
+    return "cpu" if device == "cpu" else "cuda"
+
+
 # ---- what a batch takes ---------------------------------------------------------------------------------------------
 
 
@@ -236,7 +261,8 @@ def _activations(plan: Plan) -> float:
     held_back = _held_back(plan) if plan.tuning != "full" else 0
     layers = _adapted_layers(plan.method, plan.model)
     a_token = layers * (_floats_a_token(plan) * plan.float_bytes + _norm_bytes(plan)) + 4 * 4 * plan.model.hidden
-    return plan.load.tokens * (a_token + layers * held_back)
+    again = PASSES if isinstance(plan.method, PPO) and _on_heap(plan) else 1
+    return again * plan.load.tokens * (a_token + layers * held_back)
 
 
 def _floats_a_token(plan: Plan) -> int:
@@ -286,6 +312,8 @@ def _has_logits(method: Method) -> bool:
 def _logits(plan: Plan) -> float:
     if not _has_logits(plan.method):
         return 0
+    if isinstance(plan.method, PPO):
+        return PPO_COPIES * 4 * min(LOGITS_AT_ONCE, plan.load.tokens) * plan.model.vocabulary
     if plan.method.name == "orpo" or _is_simpo(plan.method):
         return ALL_COPIES * 4 * plan.load.tokens * plan.model.vocabulary
     tile = min(plan.load.tokens, TILE_TOKENS) * min(plan.model.vocabulary, TILE_WORDS)
@@ -297,8 +325,12 @@ def _rollouts(plan: Plan, freed: float) -> float:
     """Keys and values of the answers while they are written, beyond the room that training needs afterwards."""
     if plan.method.reads != "prompt_only":
         return 0
-    model = plan.model
-    cached = 2 * model.layers * model.kv_heads * model.head_size * plan.float_bytes * plan.load.tokens
+    model, method = plan.model, plan.method
+    sequences = min(ROWS_AT_ONCE, method.rollout) if isinstance(method, PPO) else plan.load.sequences
+    tokens = sequences * plan.load.length
+    cached = 2 * model.layers * model.kv_heads * model.head_size * plan.float_bytes * tokens
+    if isinstance(method, PPO) and _on_heap(plan):
+        return 2 * cached  # a cache grows by copies, and what those leave free is too small for what comes after
     return max(0, cached - freed)
 
 
@@ -328,6 +360,12 @@ def _reference_name(plan: Plan) -> str:
     if plan.tuning == "full":
         return "Reference: the parent's weights"
     return "Reference: the parent's adapter" if plan.child else "Reference: the adapter switched off"
+
+
+def _reward_name(plan: Plan) -> str:
+    if plan.reward_apart:
+        return "Reward model, in a process of its own"
+    return "Reward model: its adapter" if plan.reward and plan.method.name == "ppo" else "Reward model"
 
 
 def in_words(parameters: int) -> str:

@@ -82,6 +82,9 @@ CASES = (
     Case("orpo", "full", 2, 128),
     Case("rloo", "lora", 4, 192),
     Case("rloo", "full", 4, 192),
+    Case("ppo", "lora", 8, 192),
+    Case("ppo", "lora", 8, 192, WIDE, (("layers", "upper half"),)),
+    Case("ppo", "lora", 8, 128, NARROW),
 )
 QUICK = CASES[:3:2]
 
@@ -136,15 +139,15 @@ def measure(case: Case, model: Path) -> dict[str, Any]:
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
     with tempfile.TemporaryDirectory() as folder:
-        reward = replace(parent, id="reward", base_path=str(model / REWARD)) if method.asks_reward_model else None
-        method.train(Inputs(rows, parent, Path(folder), reward), Silent())
+        reward = replace(parent, id="reward", base_path=str(model / REWARD)) if method.name == "rloo" else None
+        method.train(Inputs(rows, parent, Path(folder), reward, scored_by=_length if not reward else None), Silent())
     return {"parts": parts_of(case, method, model, rows), "peak_mb": _resident("VmHWM") - before}
 
 
 def parts_of(case: Case, method: Method, model: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     shape = memory.shape_of(model)
     longest = longest_of(method, model, rows)
-    reward = shape if method.asks_reward_model else None
+    reward = shape if method.name == "rloo" else None  # PPO is scored by a function here
     plan = memory.Plan(method, shape, memory.load_of(method, longest), reward=reward)
     return [vars(part) for part in memory.estimate(plan) if part.kind != "libraries"]
 
@@ -169,8 +172,11 @@ def method_of(case: Case) -> Method:
         **dict(case.more),
     }
     if chosen.asks_reward_model:
-        answer = {"answers_per_prompt": case.batch, "longest_answer": case.length - 32, "most_steps": STEPS}
-        settings |= {**answer, "epochs": STEPS, "reward_model": "r"}
+        settings |= {"longest_answer": case.length - 32, "most_steps": STEPS, "reward_model": "r"}
+    if chosen.name == "rloo":
+        settings |= {"answers_per_prompt": case.batch, "epochs": STEPS}
+    if chosen.name == "ppo":
+        settings |= {"accumulate": 2, "most_kl": 0.0}
     return chosen.model_validate(settings)
 
 
@@ -199,6 +205,10 @@ def parent_of(model: Path) -> Parent:
     from labeling.engines.template import read_template
 
     return Parent("base", str(model), None, read_template(model)[0])
+
+
+def _length(prompts: Sequence[Any], texts: Sequence[str]) -> list[float]:
+    return [float(len(text)) for text in texts]
 
 
 def _import_everything() -> None:

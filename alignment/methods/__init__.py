@@ -6,13 +6,14 @@ from alignment.methods.base import Method
 from alignment.methods.dpo import DPO
 from alignment.methods.kto import KTO
 from alignment.methods.orpo import ORPO
+from alignment.methods.ppo import PPO
 from alignment.methods.pretrain import Pretrain
 from alignment.methods.reward_model import RewardModel
 from alignment.methods.rloo import RLOO
 from alignment.methods.sft import SFT
 from storage.errors import NotFound
 
-METHODS: tuple[type[Method], ...] = (Pretrain, SFT, RewardModel, DPO, KTO, ORPO, RLOO)
+METHODS: tuple[type[Method], ...] = (Pretrain, SFT, RewardModel, PPO, DPO, KTO, ORPO, RLOO)
 
 
 def method_named(name: str) -> type[Method]:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import ceil
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alignment.methods.base import (
-    ADVANCED,
-    WHERE,
-    HeldOutMeasure,
-    Inputs,
-    Parent,
-    Preset,
-    Report,
-    TunedMethod,
-    Tuning,
-)
-from alignment.methods.held_out import Split, split_by_prompt
-from labeling.engines.model_folder import check_model_folder, tokenizer_fingerprint
-from storage.errors import BadInput
-from storage.records import DatasetType
+from alignment.methods.base import ADVANCED, WHERE, Inputs, Preset, Report, Tuning
+from alignment.methods.online import OnlineMethod
 
-MOST_HELD_OUT = 24  # prompts: each is answered four times at every measurement, which soon costs more than the training
 STEPS: Mapping[Preset, int] = {"quick": 16, "balanced": 30, "thorough": 60}
 
 
-class RLOO(TunedMethod):
+class RLOO(OnlineMethod):
     """Learn by trying: the model answers prompts, a reward model scores the answers, and better ones become likelier.
 
     Each prompt is answered several times, and an answer counts for as much as it scores above the others to the same
@@ -39,11 +25,6 @@ class RLOO(TunedMethod):
 
     name: ClassVar[str] = "rloo"
     title: ClassVar[str] = "RLOO"
-    reads: ClassVar[DatasetType] = "prompt_only"
-    needs: ClassVar[int] = 8
-    rows_are: ClassVar[str] = "prompts"
-    asks_reward_model: ClassVar[bool] = True
-    held_out: ClassVar[HeldOutMeasure] = HeldOutMeasure("eval_reward", "reward on held-out prompts", True)
     learning_rates: ClassVar[Mapping[tuple[Literal["lora", "full"], Literal["small", "large"]], float]] = {
         ("lora", "small"): 1.5e-3,
         ("lora", "large"): 5e-5,
@@ -51,12 +32,6 @@ class RLOO(TunedMethod):
         ("full", "large"): 1e-6,  # arXiv:2402.14740, appendix
     }
 
-    reward_model: str = Field(
-        "", title="Reward model",
-        description="The version that scores the answers. Train one from comparisons first, with the method Reward "
-        "model; it must read the same tokens as the parent.",
-        json_schema_extra={"choices": "reward_models"},
-    )  # fmt: skip
     learning_rate: float = Field(
         1.5e-3, gt=0, le=0.1, title="Learning rate",
         description="How far each step moves the model. Too low and nothing changes; too high and answers fall apart.",
@@ -81,27 +56,6 @@ class RLOO(TunedMethod):
     iterations: int = Field(
         2, ge=1, le=8, title="Steps on the same answers",
         description="How often the model moves before it samples again. Sampling takes most of the time.",
-        json_schema_extra=ADVANCED,
-    )  # fmt: skip
-    beta: float = Field(
-        0.05, ge=0, le=10, title="Loyalty to the parent (beta)",
-        description="What straying from the parent costs. Higher keeps answers like the parent's; at 0 nothing holds "
-        "the model back from pleasing the reward model with nonsense.",
-    )  # fmt: skip
-    no_end_penalty: float = Field(
-        2.0, ge=0, le=100, title="Penalty for an answer that does not end",
-        description="Taken off the reward of an answer that was cut off at the longest length, in spreads of the "
-        "reward model's scores.",
-        json_schema_extra=ADVANCED,
-    )  # fmt: skip
-    longest_answer: int = Field(
-        128, ge=8, le=8192, title="Longest answer, in tokens",
-        description="Answers are cut off here while training. Time and memory grow with it.",
-        json_schema_extra=ADVANCED,
-    )  # fmt: skip
-    temperature: float = Field(
-        1.0, gt=0, le=2, title="Temperature while training",
-        description="1 samples as the model is. Lower tries less that is new.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
 
@@ -129,24 +83,18 @@ class RLOO(TunedMethod):
         """The answers that a step learns from again are not kept in a checkpoint."""
         return self.iterations
 
-    def split(self, rows: Sequence[Mapping[str, Any]]) -> Split:
-        return split_by_prompt(rows, min(self.held_out_share, MOST_HELD_OUT / max(1, len(rows))), self.seed)
-
     def steps(self, rows: int) -> int:
         """Prompts that do not fill a batch are left for another pass."""
         in_a_pass = (rows // self.prompts_per_step) * self.iterations
         return min(self.most_steps, in_a_pass * self.epochs)
 
     def train(self, inputs: Inputs, report: Report) -> Mapping[str, float]:
-        from trl import RLOOTrainer  # type: ignore[attr-defined, unused-ignore]
+        from trl import RLOOTrainer
 
         from alignment.methods import trl_training
         from alignment.methods.rloo_training import RLOOTraining
 
-        if inputs.reward is None:
-            raise BadInput(NO_REWARD_MODEL)
-        refuse_reward_model(inputs.parent, inputs.reward)
-        training = RLOOTraining(self, inputs, inputs.reward)
+        training = RLOOTraining(self, inputs)
         final = trl_training.fit(RLOOTrainer, training.config, self, inputs, report, training.parts())
         return {**final, **training.found}
 
@@ -162,32 +110,6 @@ class RLOO(TunedMethod):
                 "model can tell answers apart."
             )
         return (
-            f"the reward rose{where}, in spreads of the reward model's scores. Only people can say whether the answers "
-            "got better too: compare this version with its parent."
+            f"the reward rose{where}, counted in spreads of the reward model's scores. Only people can say whether the "
+            "answers got better too: compare this version with its parent."
         )
-
-
-NO_REWARD_MODEL = (
-    "RLOO scores the model's answers with a reward model, and none was chosen. Choose one in the form; if there is "
-    "none yet, train one from comparisons with the method Reward model."
-)
-
-
-def refuse_reward_model(parent: Parent, reward: Parent) -> None:
-    """Raises BadInput unless the reward model reads what the parent writes: the same tokens, in the same template."""
-    theirs, ours = (_tokens_of(version) for version in (reward, parent))
-    way_out = f"Train a reward model from {parent.id} or a version of the same family, or choose another parent."
-    if theirs != ours:
-        raise BadInput(
-            f"The reward model {reward.id} has another tokenizer than the parent {parent.id}, so the same tokens are "
-            f"another text to it and its scores would mean nothing. {way_out}"
-        )
-    if reward.template != parent.template:
-        raise BadInput(
-            f"The reward model {reward.id} was trained on another prompt template than that of the parent {parent.id}, "
-            f"so it would score texts of a form it has never seen. {way_out}"
-        )
-
-
-def _tokens_of(version: Parent) -> str:
-    return tokenizer_fingerprint(check_model_folder(version.base_path))

@@ -13,48 +13,47 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from alignment.methods import trl_training
-from alignment.methods.base import Inputs, Parent
+from alignment.methods.base import Inputs, TextReward
+from alignment.methods.online import HELD_OUT_ANSWERS, refuse_reward_model
 from alignment.methods.rloo import RLOO
 from alignment.methods.trl_training import Parts, Rows
 from labeling.engines.reward_scorer import Scorer, load
-from storage.errors import RunFailed
+from storage.errors import BadInput, RunFailed
 
 Reward = Callable[..., list[float]]
-HELD_OUT_ANSWERS = 4  # per held-out prompt
 
 
 class RLOOTraining:
     """One training by RLOO: its settings, what `fit` is to do otherwise, and what was found at the end."""
 
-    def __init__(self, method: RLOO, inputs: Inputs, reward: Parent) -> None:
+    def __init__(self, method: RLOO, inputs: Inputs) -> None:
+        refuse_reward(inputs)
         self.found: dict[str, float] = {}
         self.config = config_of(method, inputs)
         self._method = method
-        self._reward = reward
-        self._learned: int | None = None
+        self._inputs = inputs
+        self._learned = 0
 
     def parts(self) -> Parts:
-        return Parts(prepare=self._prepare, options=self._options, finish=self._finish)
+        return Parts(learned=self._learns_from, options=self._options, finish=self._finish)
 
-    def _prepare(self, rows: Rows, tokenizer: PreTrainedTokenizerBase, longest: int) -> Rows:
-        if self._learned is None:  # the rows learned from come first; how many they are sets how long the run is
-            refuse_too_few(len(rows), self._method)
-            self._learned = len(rows)
-            self.config.max_steps = self._method.steps(len(rows))
-        return rows
+    def _learns_from(self, rows: Rows) -> None:
+        """How many prompts there are sets how long the run is."""
+        refuse_too_few(len(rows), self._method)
+        self._learned = len(rows)
+        self.config.max_steps = self._method.steps(len(rows))
 
     def _options(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """Rewards by name: TRL logs each of them as rewards/<name>/mean, and their sum as reward."""
-        scorer = load(self._reward.base_path, self._reward.adapter_path)
-        rewards = [scores_of(scorer, tokenizer), penalty_of(ends_of(model, tokenizer), self._method.no_end_penalty)]
-        return {"reward_funcs": rewards}
+        no_end = penalty_of(ends_of(model, tokenizer), self._method.no_end_penalty)
+        return {"reward_funcs": [reward_of(self._inputs, tokenizer), no_end]}
 
     def _finish(self, trainer: Any, tokenizer: PreTrainedTokenizerBase, held_out: Rows) -> None:
         """The reward over the first and the last fifth of the steps that sampled, and the number of prompts."""
         rewards = [line["reward"] for line in trainer.state.log_history if "reward" in line]
         fifth = max(1, len(rewards) // 5)
         answered = trainer.state.global_step // self._method.iterations * self._method.prompts_per_step
-        self.found = {"learned_rows": float(min(self._learned or 0, answered))}
+        self.found = {"learned_rows": float(min(self._learned, answered))}
         if rewards:
             self.found |= {"first_reward": fmean(rewards[:fifth]), "reward": fmean(rewards[-fifth:])}
 
@@ -88,6 +87,32 @@ def config_of(method: RLOO, inputs: Inputs) -> Any:
         temperature=method.temperature,
         beta=method.beta,
     )
+
+
+def refuse_reward(inputs: Inputs) -> None:
+    """Raises BadInput where nothing was chosen, or a reward model that reads otherwise than the parent writes."""
+    if inputs.scored_by:
+        return
+    if inputs.reward is None:
+        raise BadInput(
+            "RLOO scores the model's answers with a reward model, and none was chosen. Choose one in the form; if "
+            "there is none yet, train one from comparisons with the method Reward model."
+        )
+    refuse_reward_model(inputs.parent, inputs.reward)
+
+
+def reward_of(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> Reward:
+    if inputs.scored_by:
+        return of_text(inputs.scored_by)
+    assert inputs.reward is not None  # refuse_reward
+    return scores_of(load(inputs.reward.base_path, inputs.reward.adapter_path), tokenizer)
+
+
+def of_text(function: TextReward) -> Reward:
+    def scored(prompts: Sequence[Any], completions: Sequence[Any], **given: Any) -> list[float]:
+        return list(function(prompts, [completion[-1]["content"] for completion in completions]))
+
+    return scored
 
 
 def scores_of(scorer: Scorer, tokenizer: PreTrainedTokenizerBase) -> Reward:

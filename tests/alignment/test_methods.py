@@ -11,6 +11,7 @@ from alignment.methods import METHODS, method_named
 from alignment.methods.base import Method, TunedMethod, gap_verdict, margin_verdict
 from alignment.methods.dpo import DPO
 from alignment.methods.kto import DESIRABLE_TO_UNDESIRABLE, KTO, spread
+from alignment.methods.ppo import PPO
 from storage.errors import NotEnoughFeedback, NotFound
 
 
@@ -30,7 +31,7 @@ def test_defaults_validate_and_survive_json(method: type[Method]):
 
 
 def test_an_unknown_method_names_those_there_are():
-    with pytest.raises(NotFound, match="pretrain, sft, reward_model, dpo, kto, orpo, rloo"):
+    with pytest.raises(NotFound, match="pretrain, sft, reward_model, ppo, dpo, kto, orpo, rloo"):
         method_named("magic")
 
 
@@ -45,12 +46,12 @@ def test_steps_are_batches_times_passes():
 
 
 def test_too_few_rows_are_refused_with_the_way_out():
-    with pytest.raises(NotEnoughFeedback, match=r"needs at least 16 pairs.*; this snapshot has 12"):
+    with pytest.raises(NotEnoughFeedback, match=r"needs at least 16 pairs.*; there are 12"):
         DPO.refuse_too_little(12, {})
 
 
 def test_kto_wants_both_thumbs():
-    with pytest.raises(NotEnoughFeedback, match=r"thumbs-up.*; this snapshot has 0"):
+    with pytest.raises(NotEnoughFeedback, match=r"thumbs-up.*; there are 0"):
         KTO.refuse_too_little(100, {"desirable": 0, "undesirable": 100})
 
 
@@ -81,7 +82,7 @@ def test_what_is_proposed_depends_on_tuning_and_size_and_validates(method: type[
     full = method.proposed("thorough", "full", 7_000_000_000)
     assert small["learning_rate"] == method().learning_rate  # the measured one is the default
     assert small["learning_rate"] > large["learning_rate"] >= full["learning_rate"]
-    assert method.model_validate(full).tuning == "full"
+    assert method.model_validate(full).tuning == ("lora" if method is PPO else "full")  # one frozen backbone, for PPO
 
 
 def test_kto_reads_both_labels_in_every_batch():

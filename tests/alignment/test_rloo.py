@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from alignment.methods.base import Inputs, Parent
-from alignment.methods.rloo import RLOO, refuse_reward_model
+from alignment.methods.online import refuse_reward_model
+from alignment.methods.rloo import RLOO
 from storage import model_versions
 from storage.errors import BadInput, RunFailed
 from tests.alignment import tiny_model
@@ -63,7 +64,7 @@ def trained(parent: Parent, reward: Parent, tmp_path_factory: pytest.TempPathFac
 def test_the_reward_rises(trained: tuple[Path, Any, Listening]):
     _, final, _ = trained
     assert final["eval_reward"] > final["first_eval_reward"]
-    assert RLOO(**SETTINGS).verdict(final).startswith("the reward rose, in spreads")
+    assert RLOO(**SETTINGS).verdict(final).startswith("the reward rose, counted in spreads")
 
 
 def test_the_verdict_without_held_out_prompts_goes_by_the_rewards_of_training():
@@ -218,3 +219,15 @@ def test_it_can_be_gone_on_from_only_where_new_answers_are_sampled():
 
 def test_presets_differ_in_steps():
     assert [RLOO.proposed(preset)["most_steps"] for preset in ("quick", "balanced", "thorough")] == [16, 30, 60]
+
+
+def test_a_function_scores_in_place_of_a_reward_model(parent: Parent, tmp_path: Path):
+    def likes_e(prompts: list[Any], texts: list[str]) -> list[float]:
+        assert prompts[0][-1]["content"].startswith("what is the dose")
+        return [float(text.count("e")) for text in texts]
+
+    report = Notes()
+    report.samples = lambda step, texts: None  # type: ignore[method-assign]
+    inputs = Inputs(PROMPTS, parent, tmp_path / "run", scored_by=likes_e)
+    final = RLOO(**{**SETTINGS, "no_end_penalty": 0.0}).train(inputs, report)  # type: ignore[arg-type]
+    assert final["eval_reward"] > final["first_eval_reward"]
