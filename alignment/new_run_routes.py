@@ -19,6 +19,7 @@ from alignment.freezing import freeze_snapshot
 from alignment.launchers import Launch
 from alignment.methods import METHODS, method_named
 from alignment.methods.base import Method, TunedMethod
+from alignment.methods.online import OnlineMethod
 from alignment.routes import PersonOf, method_title, require_engineer, snapshot_json
 from alignment.run_form import fields_of, proposals
 from alignment.run_offers import EVERYTHING, FROM_SOURCES, Choices, Found, chosen, found_now, found_of
@@ -119,15 +120,23 @@ def form(
     found = found_now(database, project, source)
     versions = {version.id: version for version in model_versions.list_all(database)}
     parent = run_offers.proposed_parent(database, behind=_judged(found))
+    known = settings.read_home(home)
     return {
         "advice": vars(run_offers.advice(database, found, versions.get(parent or ""))),
         "methods": _methods_json(database, run_offers.offers(database, found)),
         "parent": parent,
         "parents": [
-            {"id": one, "words": words, **_parent_json(versions[one])}
+            {
+                "id": one,
+                "words": words,
+                **_parent_json(versions[one]),
+                "apart": run_offers.apart(database, versions[one]),
+            }
             for words, one in run_offers.parent_choices(database)
         ],
         "reward_models": _choices_json(run_offers.reward_model_choices(database)),
+        "functions": run_offers.function_choices(known),
+        "judges": run_offers.judge_choices(known),
         "launch": _launch_json(home),
         "line": _line(database),
         "like": _like(database, like) if like else None,
@@ -184,8 +193,8 @@ def start(database: Database, home: Path, started_by: str, body: StartBody) -> R
     method = method_named(body.method)
     if method.asks_reward_model and not body.settings.get("reward_model"):
         raise BadInput(
-            f"{method.title} asks a reward model how good each answer is, and none is chosen. Choose one, or train "
-            "one first: the method is called Reward model."
+            f"{method.title} asks a reward model how good each answer is, and none is chosen. Choose one, train one "
+            "first (the method is called Reward model), or choose a function or a judge."
         )
     return run_queue.start_run(
         database, body.method, body.settings, body.snapshot_id, body.parent_id, started_by, home, launch=body.launch
@@ -213,6 +222,7 @@ def _method_json(
         "reads_type": method.reads,
         "makes": method.makes,
         "asks_reward_model": method.asks_reward_model,
+        "scores_text": issubclass(method, OnlineMethod) and method.scores_text,
         "fields": fields_of(method),
         "snapshots": frozen[method.reads],
         "data": data[method.reads],

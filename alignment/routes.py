@@ -8,7 +8,8 @@ so refreshing the page or restarting the app changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from pydantic import ValidationError
 from alignment import run_directory, run_queue, settings_file
 from alignment.health import health
 from alignment.launchers.launch import Launch
+from alignment.measured_points import Seen
 from alignment.methods import METHODS
 from alignment.methods.base import Method, TunedMethod
+from alignment.over_optimisation import gold_against_reward
 from alignment.progress import Progress, all_points, read_progress
 from storage import judgments, model_versions, runs, snapshots
 from storage.database import Database
@@ -143,12 +146,13 @@ def run_detail(database: Database, run_id: str, since: int = 0, after: float | N
         "points_from": progress.points_from,
         "offset": progress.offset,
         "health": health_json(run, progress),
+        "gold": gold_json(run, progress),
         "best": best_checkpoint(run),
         "evaluation": _json_of(directory / run_directory.EVALUATION),
         "prompts": [prompt[-1]["content"] for prompt in progress.sample_prompts if prompt],
         "samples": [vars(sample) for sample in progress.samples],
         "peak_memory_mb": progress.outcome.peak_memory_mb if progress.outcome else None,
-        "made_with": _made_with(directory),
+        "made_with": {**_made_with(directory), **_written_to(run)},
         "repeats": _repeated(database, run, progress),
         "attempt": run_directory.attempt(directory),
         **_resumable(run, directory),
@@ -161,6 +165,24 @@ def health_json(run: Run, progress: Progress) -> dict[str, Any] | None:
     points = all_points(Path(run.directory))
     verdict = health(run.method, points, run.settings, progress.steps, ended=progress.ended)
     return {**vars(verdict), "short": verdict.short} if verdict else None
+
+
+def gold_json(run: Run, progress: Progress) -> dict[str, Any] | None:
+    """What its gold function says of its reward; None for a run without one."""
+    points = all_points(Path(run.directory))
+    found = gold_against_reward(Seen(run.method, points, run.settings, progress.steps, progress.ended))
+    return {**asdict(found), "kept": _gold_kept(run, points)} if found else None
+
+
+def _gold_kept(run: Run, points: Sequence[Mapping[str, Any]]) -> str:
+    """What gold was at the checkpoint that became the version, by its reward; "" before there is one."""
+    measured = [point for point in points if "eval_gold" in point]
+    best = best_checkpoint(run) if run.settings.get("keep") == "best" else None
+    kept = [point for point in measured if best is None or point["step"] == best["step"]]
+    if run.state != "succeeded" or not kept:
+        return ""
+    step, gold = kept[-1]["step"], kept[-1]["eval_gold"]
+    return f"The version is the checkpoint of step {step}: gold {gold:.2f} on held-out prompts."
 
 
 def best_checkpoint(run: Run) -> dict[str, Any] | None:
@@ -184,20 +206,27 @@ def laid_over(database: Database, run_id: str, against: str) -> dict[str, Any]:
         "method": method_title(run.method),
         "state": run.state,
         "points": all_points(Path(run.directory)),
-        "differences": differences(other, run),
+        "differences": differences(database, other, run),
     }
 
 
-def differences(here: Run, there: Run) -> list[dict[str, Any]]:
+def differences(database: Database, here: Run, there: Run) -> list[dict[str, Any]]:
     """What two runs do not have in common, by the names of the settings; method, parent and data come first."""
     names = [*here.settings, *(name for name in there.settings if name not in here.settings)]
     both = [
         ("method", method_title(here.method), method_title(there.method)),
         ("parent", here.parent_id, there.parent_id),
-        ("snapshot", here.snapshot_id, there.snapshot_id),
+        ("snapshot", *_snapshots_told_apart(database, here, there)),
         *((name, here.settings.get(name), there.settings.get(name)) for name in names),
     ]
     return [{"name": name, "here": mine, "there": theirs} for name, mine, theirs in both if mine != theirs]
+
+
+def _snapshots_told_apart(database: Database, *both: Run) -> list[str]:
+    """Their names, with the fingerprint where two have the same."""
+    read = [snapshots.get(database, run.snapshot_id) for run in both]
+    alike = len({one.name for one in read}) < len({one.id for one in read})
+    return [f"{one.name} ({one.fingerprint.removeprefix('sha256:')[:8]})" if alike else one.name for one in read]
 
 
 def _resumable(run: Run, directory: Path) -> dict[str, Any]:
@@ -222,6 +251,13 @@ def _made_with(directory: Path) -> dict[str, Any]:
     """With what a run was made, so that it can be made again: machine, code and package versions, seed."""
     described = _json_of(directory / run_directory.RUN) or {}
     return {name: described.get(name) for name in ("launch", "hardware", "code", "packages")}
+
+
+def _written_to(run: Run) -> dict[str, str]:
+    """Where the files are, and those of another tracker where one was asked for."""
+    tracker = run.settings.get("tracker", "none")
+    beside = {} if tracker == "none" else {"tracker": f"{tracker}, in {Path(run.directory) / run_directory.TRACKED}"}
+    return {"directory": run.directory, **beside}
 
 
 def _json_of(path: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@
       evaluation.json    what was measured on held-out rows, where a curve does not say it
       checkpoints/       to resume from: checkpoint-<step>/, whole where it holds a file `complete`
       model/             the result
+      tracker/           what another tracker wrote, where one was asked for
       outcome.json       written last: succeeded, failed or stopped
       attempts/          log and outcome of each time it was started before it was resumed, numbered from 1
 
@@ -41,6 +42,7 @@ RUN, SNAPSHOT, LOG, LOCK, OUTCOME = "run.json", "snapshot.parquet", "log.txt", "
 STOP = "stop"
 METRICS, SAMPLES, CHECKPOINTS, MODEL = "metrics.jsonl", "samples.jsonl", "checkpoints", "model"
 EVALUATION = "evaluation.json"
+TRACKED = "tracker"
 ACCELERATE, SUBMISSION, ATTEMPTS = "accelerate.yaml", "submission.json", "attempts"
 COMPLETE = "complete"  # in a checkpoint, written last
 

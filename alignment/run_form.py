@@ -18,7 +18,12 @@ from alignment.methods.base import PRESETS, Method, Tuning
 TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
 USUAL = "usual"
 OWN = "This method"
-GROUPS: Mapping[str, tuple[str, ...]] = {  # of the folded settings that several methods share
+FIRST = ("reward_model", "tuning", "learning_rate", "most_steps")  # of the usual ones; the others as in the class
+GROUPS: Mapping[str, tuple[str, ...]] = {  # of the folded settings
+    "Answers it learns from": ("longest_answer", "temperature", "no_end_penalty", "sampler"),
+    "Gold and drift": ("gold", "kl_target", "kl_estimator"),
+    "Steps of the policy": ("clip", "most_kl", "entropy_weight"),
+    "The value, and advantages": ("value_weight", "value_clip", "lam", "gamma"),
     "Adapter": ("lora_rank", "lora_alpha", "target_modules", "layers"),
     "Held-out rows and checkpoints": ("held_out_share", "evaluations", "keep", "patience"),
     "Memory, order and logs": ("accumulate", "max_length", "seed", "tracker"),
@@ -26,10 +31,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {  # of the folded settings that several
 
 
 def fields_of(form: type[BaseModel]) -> list[dict[str, Any]]:
-    """Every field as a page draws it, in the order of the class; the folded ones by group."""
+    """Every field as a page draws it, in the order of the class; what matters most first, the folded ones by group."""
     made = [field_json(name, field) for name, field in form.model_fields.items()]
+    return sorted(made, key=lambda one: _place(one["group"], one["name"]))
+
+
+def _place(group: str, name: str) -> tuple[int, int]:
     order = [USUAL, OWN, *GROUPS]
-    return sorted(made, key=lambda one: order.index(one["group"]))
+    within = FIRST if group == USUAL else GROUPS.get(group, ())
+    return order.index(group), within.index(name) if name in within else len(within)
 
 
 def field_json(name: str, field: FieldInfo) -> dict[str, Any]:

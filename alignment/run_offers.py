@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from alignment import model_size
-from alignment.advisor import Advice, Evidence, Readable, advise, agreement
-from alignment.freezing import rows_of_projects
+from alignment.advisor import NOT_COMPARED, Advice, Agreement, Evidence, Readable, advise, agreement
+from alignment.datasets import rows_from
+from alignment.freezing import said_in
 from alignment.methods import METHODS
-from alignment.methods.base import Method
+from alignment.methods.base import Method, Parent
+from alignment.methods.online import why_apart
 from alignment.routes import rows_are
+from alignment.scorers.chosen import FUNCTION, JUDGE, functions
+from alignment.scorers.judges import stays_here
 from labeling.engines.template import INSTRUCTION_TEMPLATE
-from storage import documents, judgments, model_versions, projects, prompts, responses, runs, snapshots
-from storage.database import Database
-from storage.errors import NotEnoughFeedback
-from storage.records import DatasetType, ModelVersion, Run, Snapshot
+from storage import documents, model_versions, projects, prompts, responses, runs, snapshots
+from storage.database import Database, Row
+from storage.errors import AppError, NotEnoughFeedback
+from storage.records import DatasetType, Judgment, ModelVersion, Prompt, Response, Run, Snapshot
+from storage.settings import Settings
 
 EVERYTHING = ""  # the choice "all of it"
 FROM_SOURCES: Mapping[DatasetType, str] = {"language_modeling": "documents", "prompt_only": "prompts"}
@@ -29,12 +34,16 @@ Choices = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Found:
-    """The rows of one dataset type that there are now, the judgment each comes from, and all that support them."""
+    """The rows of one dataset type that there are now, the judgment each comes from, and all that support them.
+
+    `agreement`: how far the people who made these judgments agree, where they compared answers.
+    """
 
     counts: Mapping[str, int]
     ids: tuple[str, ...] = ()
     judgment_ids: tuple[str, ...] = ()
     unknown_licence: bool = False
+    agreement: Agreement = NOT_COMPARED
 
     @property
     def rows(self) -> int:
@@ -58,18 +67,18 @@ class Offer:
 
 
 def found_now(database: Database, project: str = EVERYTHING, source: str = EVERYTHING) -> dict[DatasetType, Found]:
-    """For each dataset type that a method reads."""
+    """For each dataset type that a method reads. What people said is read once for all of them."""
     types = dict.fromkeys(method.reads for method in METHODS)
-    return {reads: found_of(database, reads, source if reads in FROM_SOURCES else project) for reads in types}
+    said = said_in(database, chosen(project))
+    return {
+        reads: _unjudged(database, reads, source) if reads in FROM_SOURCES else _judged(reads, *said) for reads in types
+    }
 
 
 def found_of(database: Database, reads: DatasetType, of: str = EVERYTHING) -> Found:
-    if reads == "language_modeling":
-        return _of_sources(documents.sources(database), "documents", of)
-    if reads == "prompt_only":
-        return _of_sources(prompts.sources(database), "prompts", of)
-    rows = rows_of_projects(database, chosen(of), reads)
-    return Found(rows.counts, tuple(row["judgment_id"] for row in rows.rows), rows.judgment_ids)
+    if reads in FROM_SOURCES:
+        return _unjudged(database, reads, of)
+    return _judged(reads, *said_in(database, chosen(of)))
 
 
 def offers(database: Database, found: Mapping[DatasetType, Found]) -> list[Offer]:
@@ -88,26 +97,44 @@ def evidence(database: Database, found: Mapping[DatasetType, Found], parent: Mod
     learned = _learned(database, line)
     missing = {offer.name: offer.missing for offer in offers(database, found)}
     rewards = reward_model_choices(database)
-    thumbs = found["unpaired_preference"].counts if "unpaired_preference" in found else {}
+    thumbs = found["unpaired_preference"].counts
     return Evidence(
         parent=parent.id if parent else "the model",
         answers=parent is None or _answers(parent, line),
         readable={
-            method.name: _readable(method, found[method.reads], learned, not missing[method.name]) for method in METHODS
+            method.name: _readable(method, found[method.reads], learned, missing[method.name]) for method in METHODS
         },
         judgments={method.name: len(found[method.reads].judgment_ids) for method in METHODS},
         thumbs=(thumbs.get("desirable", 0), thumbs.get("undesirable", 0)),
-        agreement=agreement(judgments.list_all(database)),
+        agreement=found["preference"].agreement,
         reward_model=rewards[0][1] if rewards else "",
     )
 
 
-def _of_sources(sources: Sequence[Mapping[str, object]], column: str, of: str) -> Found:
+def _judged(
+    reads: DatasetType, said: list[Judgment], asked: Mapping[str, Prompt], answered: Mapping[str, Response]
+) -> Found:
+    rows = rows_from(reads, said, asked, answered)
+    ids = tuple(row["judgment_id"] for row in rows.rows)
+    return Found(
+        rows.counts,
+        ids,
+        rows.judgment_ids,
+        agreement=agreement(said) if reads == "preference" else NOT_COMPARED,
+    )
+
+
+def _unjudged(database: Database, reads: DatasetType, of: str) -> Found:
     """Held-out ones are never learned from, so they are not counted."""
-    named = [one for one in sources if of in (EVERYTHING, one["source"])]
+    column = FROM_SOURCES[reads]
+    named = [one for one in _sources(database, reads) if of in (EVERYTHING, one["source"])]
     rows = sum(int(str(one[column])) - int(str(one["held_out"])) for one in named)
     unknown = any(str(one["licence"]).strip().lower() in documents.UNKNOWN_LICENCES for one in named)
     return Found({"rows": rows}, unknown_licence=unknown)
+
+
+def _sources(database: Database, reads: DatasetType) -> list[Row]:
+    return documents.sources(database) if reads == "language_modeling" else prompts.sources(database)
 
 
 def _offer(method: type[Method], found: Found, scored: bool) -> Offer:
@@ -132,11 +159,12 @@ def _missing(method: type[Method], found: Found, scored: bool) -> str:
     return ""
 
 
-def _readable(method: type[Method], found: Found, learned: Collection[str], possible: bool) -> Readable:
+def _readable(method: type[Method], found: Found, learned: Collection[str], refusal: str) -> Readable:
     known = sum(one in learned for one in found.ids)
     if method.reads in FROM_SOURCES:
         known = found.rows if method.reads in learned else 0
-    return Readable(method.title, method.rows_are, method.needs, found.rows, found.rows - known, possible)
+    new = found.rows - known
+    return Readable(method.title, method.rows_are, method.needs, found.rows, new, not refusal, refusal)
 
 
 def _runs_behind(database: Database, version: ModelVersion | None) -> list[Run]:
@@ -169,8 +197,7 @@ def _answers(version: ModelVersion, line: Sequence[Run]) -> bool:
 def data_choices(database: Database, reads: DatasetType) -> Choices:
     """Where the rows of the next snapshot may come from."""
     if reads in FROM_SOURCES:
-        there = documents.sources(database) if reads == "language_modeling" else prompts.sources(database)
-        named = dict.fromkeys(str(one["source"]) for one in there)
+        named = dict.fromkeys(str(one["source"]) for one in _sources(database, reads))
         return [("All sources", EVERYTHING), *((name, name) for name in named)]
     labeling = projects.list_all(database, "labeling")
     return [("All projects and imports", EVERYTHING), *((project.name, project.id) for project in labeling)]
@@ -187,6 +214,51 @@ def parent_choices(database: Database) -> Choices:
     """Versions that answer, newest first."""
     policies = [version for version in model_versions.list_all(database) if version.kind == "policy"]
     return [(f"{version.id}, {'served' if version.served else 'stored'}", version.id) for version in reversed(policies)]
+
+
+def function_choices(known: Settings) -> list[dict[str, str]]:
+    """Python functions that may score answers; those that come along last."""
+    return [
+        {
+            "id": f"{FUNCTION}:{one.name}",
+            "words": one.name,
+            "note": one.note or f"A Python function of this server: {one.at}.",
+        }
+        for one in functions(known).values()
+    ]
+
+
+def judge_choices(known: Settings) -> list[dict[str, str]]:
+    """Endpoints that may score answers, and what is sent to them."""
+    return [
+        {
+            "id": f"{JUDGE}:{one.name}",
+            "words": f"{one.name}: {one.model} at {one.url}",
+            "note": f"Every answer and its prompt are sent to {one.url}"
+            + (", on this machine." if stays_here(one) else ": they leave this machine."),
+        }
+        for one in known.judges.values()
+    ]
+
+
+def apart(database: Database, parent: ModelVersion) -> dict[str, str]:
+    """By reward model, why a run of PPO from this parent loads all of it beside itself; only where it does."""
+    scorers = [version for version in model_versions.list_all(database) if version.kind == "reward_model"]
+    found = {one.id: _why_apart(_as_read(parent), _as_read(one)) for one in scorers}
+    return {one: why for one, why in found.items() if why}
+
+
+def _as_read(version: ModelVersion) -> Parent:
+    return Parent(version.id, version.base_path, version.adapter_path, version.template)
+
+
+@lru_cache(maxsize=256)
+def _why_apart(parent: Parent, reward: Parent) -> str:
+    """Remembered, because weights never change in place."""
+    try:
+        return why_apart(parent, reward)
+    except AppError:  # the files of one are gone, which is said when a run is started
+        return ""
 
 
 def reward_model_choices(database: Database) -> Choices:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,12 +25,17 @@ from alignment import devices, run_directory, setting_faults
 from alignment.launchers.launch import Launch, accelerate_config
 from alignment.methods import method_named
 from alignment.methods.base import Method, Parent, TunedMethod, adapter_settings
-from alignment.methods.rloo import refuse_reward_model
+from alignment.methods.online import OnlineMethod, refuse_reward_model
+from alignment.methods.ppo import PPO
 from alignment.model_size import parameters
+from alignment.scorers.chosen import named, named_function, told
+from alignment.scorers.functions import Function
+from alignment.setting_faults import title_of
 from storage import model_versions, prompts
 from storage.database import Database
 from storage.errors import BadInput, DiskFull, NotFound
 from storage.records import ModelVersion, Snapshot, new_id, now
+from storage.settings import Judge, read_home
 
 SAMPLE_PROMPTS = 3
 THREADS = 1  # a run leaves the other cores to the label page and the model server
@@ -66,47 +71,86 @@ def refuse(method: Method, snapshot: Snapshot, parent: ModelVersion) -> None:
     method.refuse_too_little(snapshot.rows, snapshot.counts)
 
 
-# ---- the reward model -----------------------------------------------------------------------------------------------
+# ---- what scores the answers ----------------------------------------------------------------------------------------
 
 
-def reward_for(database: Database, method: Method, parent: ModelVersion) -> ModelVersion | None:
-    """The reward model that the settings name, where the method asks for one. Raises BadInput with those there are."""
-    if not method.asks_reward_model:
-        return None
-    fitting = _reward_models(database, parent)
+@dataclass(frozen=True)
+class Scoring:
+    """What scores the answers of a run that learns from its own, and what is shown beside it; mostly nothing.
+
+    sampled_by: the address of the model server that gives these answers; empty where the run itself does.
+    """
+
+    reward: ModelVersion | None = None
+    scored_by: Function | Judge | None = None
+    gold: Function | None = None
+    sampled_by: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As run.json says it. scorers/chosen.py understands it again."""
+        reward = asdict(as_parent(self.reward)) if self.reward else None
+        scored_by, gold = told(self.scored_by), told(self.gold)
+        return {"reward": reward, "scored_by": scored_by, "gold": gold, "sampled_by": self.sampled_by}
+
+
+def scoring_for(database: Database, method: Method, parent: ModelVersion, home: Path) -> Scoring:
+    """What the settings name, where the method asks for something. Raises BadInput with what there is."""
+    if not isinstance(method, OnlineMethod):
+        return Scoring()
+    known = read_home(home)
+    gold = named_function(known, str(getattr(method, "gold", "")), title_of(type(method), "gold"))
+    title = title_of(type(method), "reward_model")
+    scored_by = named(known, method.reward_model, title)
+    reward = None if scored_by else _reward_for(database, method, parent, title)
+    sampled_by = known.sampling_server if isinstance(method, PPO) and method.sampler == "model server" else ""
+    return Scoring(reward, scored_by, gold, sampled_by)
+
+
+def refuse_sampler(method: Method, scoring: Scoring) -> None:
+    """Raises BadInput where the answers are to come from a model server, and it cannot give them."""
+    if isinstance(method, PPO):
+        method.refuse_sampler(scoring.sampled_by)
+
+
+def _reward_for(database: Database, method: OnlineMethod, parent: ModelVersion, title: str) -> ModelVersion:
+    """The reward model that the settings name. Raises BadInput with those there are."""
+    fitting = _reward_models(database, None if method.scores_text else parent)
     way_out = (
-        f"Choose {' or '.join(one.id for one in fitting)}."
+        f"Choose {' or '.join(one.id for one in fitting)}, a function or a judge."
         if fitting
-        else f"Train one first: a run of the method Reward model from {parent.id}."
+        else f"Train one first: a run of the method Reward model from {parent.id}. Or choose a function or a judge."
     )
-    chosen = _named_version(database, str(getattr(method, "reward_model", "")))
+    chosen = _named_version(database, method.reward_model, title)
     if chosen is None:
-        raise BadInput(f"Reward model: {method.title} learns from its scores, and none is chosen. {way_out}")
+        raise BadInput(f"{title}: {method.title} learns from scores, and nothing that scores is chosen. {way_out}")
     if chosen.kind != "reward_model":
-        raise BadInput(f"Reward model: {chosen.id} is a {chosen.kind}, which gives answers and not scores. {way_out}")
+        raise BadInput(f"{title}: {chosen.id} is a {chosen.kind}, which gives answers and not scores. {way_out}")
     if chosen.id not in {one.id for one in fitting}:
         raise BadInput(
-            f"Reward model: {chosen.id} was not made from the same base model as {parent.id}, so it reads text as "
-            f"other tokens. {way_out}"
+            f"{title}: {chosen.id} was not made from the same base model as {parent.id}, so it reads text as other "
+            f"tokens. {way_out.rstrip('.')}, or the method PPO, which shows it texts."
         )
-    trained = replace(parent, template=method.template_for(parent.template))
-    refuse_reward_model(as_parent(trained), as_parent(chosen))
+    if not method.scores_text:
+        trained = replace(parent, template=method.template_for(parent.template))
+        refuse_reward_model(as_parent(trained), as_parent(chosen))
     return chosen
 
 
-def _named_version(database: Database, version_id: str) -> ModelVersion | None:
+def _named_version(database: Database, version_id: str, title: str) -> ModelVersion | None:
     """None for no name. Raises BadInput for a name that is none."""
     try:
         return model_versions.get(database, version_id) if version_id else None
     except NotFound as error:
-        raise BadInput(f"Reward model: {error}") from error
+        raise BadInput(f"{title}: {error}") from error
 
 
-def _reward_models(database: Database, parent: ModelVersion) -> list[ModelVersion]:
-    """Those that read text as the same tokens: their line of versions begins with the same base."""
+def _reward_models(database: Database, parent: ModelVersion | None) -> list[ModelVersion]:
+    """All; with a parent those that read text as the same tokens: their line of versions begins with the same base."""
     there = {one.id: one for one in model_versions.list_all(database)}
-    base = _first_of_line(parent, there).base_path
     rewards = [one for one in there.values() if one.kind == "reward_model"]
+    if parent is None:
+        return rewards
+    base = _first_of_line(parent, there).base_path
     return [one for one in rewards if _first_of_line(one, there).base_path == base]
 
 
@@ -154,7 +198,7 @@ def described(
     method: Method,
     snapshot: Snapshot,
     parent: ModelVersion,
-    reward: ModelVersion | None,
+    scoring: Scoring,
     launch: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What run.json says."""
@@ -164,7 +208,7 @@ def described(
         "method": method.name,
         "settings": method.model_dump(),
         "parent": asdict(as_parent(replace(parent, template=method.template_for(parent.template)))),
-        "reward": asdict(as_parent(reward)) if reward else None,
+        **scoring.as_json(),
         "snapshot": {
             "id": snapshot.id,
             "fingerprint": snapshot.fingerprint,
@@ -197,15 +241,15 @@ def _absolute(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
-def prepare(directory: Path, told: Mapping[str, Any], snapshot: Snapshot) -> None:
+def prepare(directory: Path, described: Mapping[str, Any], snapshot: Snapshot) -> None:
     """The whole directory or none of it: it is filled under another name first."""
     part = directory.with_name(f".{directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         shutil.copyfile(snapshot.path, part / run_directory.SNAPSHOT)
-        _write_accelerate_config(part, Launch.of(told["launch"]))
-        run_directory.write_json(part / run_directory.RUN, told)
+        _write_accelerate_config(part, Launch.of(described["launch"]))
+        run_directory.write_json(part / run_directory.RUN, described)
         _set_aside(directory)
         part.rename(directory)
     except FileNotFoundError as error:

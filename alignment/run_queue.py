@@ -27,7 +27,8 @@ from alignment.run_preparation import (
     described,
     prepare,
     refuse,
-    reward_for,
+    refuse_sampler,
+    scoring_for,
     validated,
     validated_launch,
     with_adapter_of,
@@ -91,13 +92,14 @@ def _put_in_line(database: Database, asked: Run, home: Path, more: Mapping[str, 
     snapshot = snapshots.get(database, asked.snapshot_id)
     parent = model_versions.get(database, asked.parent_id)
     refuse(method, snapshot, parent)
-    reward = reward_for(database, method, parent)
+    scoring = scoring_for(database, method, parent, home)
+    refuse_sampler(method, scoring)
     method = with_adapter_of(parent, method)
     launch = _settled(database, method, asked.launch, home)
     with _changing:
         run_id = runs.next_id(database, method.name)
         directory = (home / "runs" / run_id).resolve()
-        prepare(directory, {**described(database, run_id, method, snapshot, parent, reward, launch), **more}, snapshot)
+        prepare(directory, {**described(database, run_id, method, snapshot, parent, scoring, launch), **more}, snapshot)
         run = replace(
             asked, id=run_id, settings=method.model_dump(), launch=launch, directory=str(directory), created_at=now()
         )
@@ -189,6 +191,7 @@ def follow(database: Database, on_version: Callable[[ModelVersion], None], launc
     line: list[Run] = []
     busy: set[str] = set()
     for run in runs.unfinished(database):
+        state: DirectoryState | None = None
         try:
             state = (launcher or launcher_for(run)).status(Path(run.directory))
             if state == "prepared":
@@ -198,8 +201,10 @@ def follow(database: Database, on_version: Callable[[ModelVersion], None], launc
                 _note_training(database, run)
             else:
                 _finish(database, run, state, on_version)
-        except Exception:  # one run that cannot be followed holds up no other
+        except Exception:  # one run that cannot be followed holds up no other …
             log.exception("following the run %s failed", run.id)
+            if state is None and run.state == "training":  # … unless it may be training still, on these devices
+                busy.update(Launch.of(run.launch).devices)
     for run in _next_in(line, busy):
         _launch(database, run, launcher or launcher_for(run))
 

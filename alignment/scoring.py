@@ -1,8 +1,8 @@
-"""Scoring answers with a reward model that is served: what the models page's form does."""
+"""Scoring answers with a reward model that is served: what the models page's form does, and the text that it scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from labeling.engines.template import read_template, render
@@ -31,6 +31,11 @@ def whole_text(version: ModelVersion, prompt: str, answer: str) -> str:
     """As the reward model was trained to read it: it ends with the answer's end, where the score is read."""
     _, bos, eos = read_template(version.base_path)
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    text = render(version.template, messages, add_generation_prompt=False, bos_token=bos, eos_token=eos)
+    return ended_text(version.template, messages, bos, eos)
+
+
+def ended_text(template: str, messages: Sequence[Mapping[str, str]], bos: str, eos: str) -> str:
+    """Messages up to the end of the last answer, without what the template puts behind it."""
+    text = render(template, messages, add_generation_prompt=False, bos_token=bos, eos_token=eos)
     end = text.rfind(eos) if eos else -1
     return text if end < 0 else text[: end + len(eos)]

@@ -13,10 +13,10 @@ from alignment.devices import Device
 from alignment.launchers.launch import Launch, refuse_launch
 from alignment.memory import Part, Plan, Shape
 from alignment.methods.base import Method, Parent, TunedMethod
-from alignment.methods.rloo import refuse_reward_model
+from alignment.methods.ppo import PPO
 from alignment.row_checks import Check, WayOut
 from labeling.engines.model_folder import BASE_MARK
-from storage.errors import AppError
+from storage.errors import AppError, BadInput
 
 FAR = 10.0  # times the proposed learning rate, up or down: a warning
 ABSURD = 100.0  # … a refusal: nothing is learned, or nothing is left
@@ -36,29 +36,18 @@ def learning_rate(method: Method, parameters: int) -> Check | None:
     if off < FAR:
         return Check("ok", title, figure)
     of = f"{memory.in_words(parameters)} parameters trained with {_tuned(method)}"
-    worse = "answers will most likely fall apart" if rate > proposed else "the model will most likely learn nothing"
-    detail = f"It is {off:,.0f} times {'above' if rate > proposed else 'below'} what works for {of}: {worse}."
+    far, worse = (
+        ("high", "answers will most likely fall apart")
+        if rate > proposed
+        else ("low", "the model will most likely learn nothing")
+    )
+    detail = f"It is {off:,.0f} times {far}er than what works for {of}: {worse}."
     way_out = WayOut(f"Use {proposed:g}", {"learning_rate": proposed})
-    return Check("bad" if off >= ABSURD else "warn", "The learning rate is implausible", figure, detail, (way_out,))
+    return Check("bad" if off >= ABSURD else "warn", f"The learning rate is very {far}", figure, detail, (way_out,))
 
 
 def _tuned(method: TunedMethod) -> str:
     return {"lora": "LoRA", "qlora": "QLoRA", "full": "all weights"}[method.tuning]
-
-
-def reward_model(parent: Parent, reward: Parent | None, fault: str) -> Check:
-    """Whether what was chosen can score the answers. `fault`: why there is nothing to choose, as the queue says."""
-    ways_out = (
-        WayOut("Train a reward model first", method="reward_model"),
-        WayOut("Use DPO instead", method="dpo"),
-    )
-    if reward is None:
-        return Check("bad", "No reward model to score the answers", "0 of 1", fault, ways_out)
-    try:
-        refuse_reward_model(parent, reward)
-    except AppError as error:
-        return Check("bad", "The reward model does not fit the parent", reward.id, str(error), ways_out)
-    return Check("ok", "The reward model reads what the parent writes", reward.id)
 
 
 def same_base(parent: Parent, base_fingerprint: str) -> Check | None:
@@ -111,29 +100,47 @@ USUAL: Mapping[str, str] = {"tracker": "none", "tuning": "lora"}
 def place(method: Method, launch: Launch, here: Sequence[Device], ray_address: str) -> list[Check]:
     """Whether the run can start there as this many processes."""
     found = []
-    tries: list[Callable[[], None]] = [lambda: refuse_launch(launch, here, ray_address)]
+    tries: list[tuple[str, Callable[[], None]]] = [
+        ("It cannot start there", lambda: refuse_launch(launch, here, ray_address))
+    ]
     if isinstance(method, TunedMethod):
-        tries.append(lambda: method.refuse_processes(launch.processes))
-    for attempt in tries:
+        tries.append(("The batch cannot be shared", lambda: method.refuse_processes(launch.processes)))
+    for title, attempt in tries:
         try:
             attempt()
         except AppError as error:
             figure = f"{launch.device}, {launch.processes} {'process' if launch.processes == 1 else 'processes'}"
-            found.append(Check("bad", "It cannot start like this", figure, str(error)))
+            found.append(Check("bad", title, figure, str(error)))
     return found
+
+
+def sampler(method: Method, server: str) -> Check | None:
+    """Whether answers can come from a model server. None where the run gives them itself."""
+    if not isinstance(method, PPO) or method.sampler == "this process":
+        return None
+    try:
+        method.refuse_sampler(server)
+    except BadInput as error:
+        way_out = WayOut("Let the run answer itself", {"sampler": "this process"})
+        return Check("bad", "No model server can give the answers", server or "none named", str(error), (way_out,))
+    return Check("ok", "A model server gives the answers", server)
 
 
 # ---- room -----------------------------------------------------------------------------------------------------------
 
 
-def disk(method: Method, model: Shape, free_mb: int) -> Check:
-    """For the checkpoints, each with two optimiser states, and for the result."""
+def disk(method: Method, model: Shape, free_mb: int, child: bool = False) -> Check:
+    """For the checkpoints, each with two optimiser states, for the result, and for a parent that is merged first.
+
+    `child`: the parent is an adapter, which full fine-tuning writes as one with its base before it trains.
+    """
+    whole = isinstance(method, TunedMethod) and method.tuning == "full"
     trained = 4 * memory.trained_parameters(method, model) / memory.MB
-    needed = round((3 * KEPT_CHECKPOINTS + 1) * trained) + REST_OF_DISK_MB
+    merged = 4 * model.parameters / memory.MB if whole and child else 0
+    needed = round((3 * KEPT_CHECKPOINTS + 1) * trained + merged) + REST_OF_DISK_MB
     figure = f"{_gb(needed)} of {_gb(free_mb)} GB free"
     if needed <= free_mb:
         return Check("ok", "Checkpoints fit on the disk", figure)
-    whole = isinstance(method, TunedMethod) and method.tuning == "full"
     ways_out = (WayOut("Use LoRA", {"tuning": "lora"}),) if whole else ()
     detail = "The run would end when the disk is full. Free some space, or train less of the model."
     return Check("bad", "Not enough disk for the checkpoints", figure, detail, ways_out)

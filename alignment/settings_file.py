@@ -29,7 +29,7 @@ DEEPEST = 5  # lists and tables within each other: settings need two
 Given = tuple[str, dict[str, Any], dict[str, Any]]
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]  # PyYAML brings no types
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML brings no types
     """YAML 1.1 reads 2e-5 as a word, because it asks for a point; every engineer means a number."""
 
 

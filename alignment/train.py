@@ -33,6 +33,7 @@ from alignment.methods import method_named
 from alignment.methods.base import Inputs, Method, Parent, Stopped, TunedMethod
 from alignment.progress import read_lines
 from alignment.run_directory import MODEL, Outcome
+from alignment.scorers.chosen import resolved
 from storage import snapshots
 from storage.errors import AppError, DiskFull, RunFailed
 
@@ -110,13 +111,12 @@ def _learn(report: DirectoryReport) -> tuple[Method, int, Mapping[str, float]]:
     report.sample_prompts = described.get("sample_prompts", [])
     method = method_named(described["method"]).model_validate(described["settings"])
     rows = read_rows(report.directory, described["snapshot"])
-    reward = described.get("reward")
     inputs = Inputs(
         rows,
         Parent(**described["parent"]),
         report.directory,
-        reward=Parent(**reward) if reward else None,
         checkpoint=run_directory.newest_checkpoint(report.directory),
+        **resolved(described),
     )
     return method, len(rows), method.train(inputs, report)
 

@@ -34,7 +34,7 @@ class Launch(BaseModel):
     )  # fmt: skip
     device: str = Field(
         "", title="Device", pattern=r"^(cpu|cuda:\d{1,3})?$",
-        description="One run trains at a time on each. Empty takes the one with the shortest line.",
+        description="One run trains at a time on each. A settings file that names none takes the shortest line.",
     )  # fmt: skip
     processes: int = Field(
         1, ge=1, le=64, title="Processes",

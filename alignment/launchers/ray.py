@@ -31,6 +31,7 @@ AWAY_SECONDS = 10.0  # before a cluster that did not answer is asked again
 TIMEOUT = 3.0
 STOPPED_IN_LINE = "Stopped by request while it waited in the line of the cluster."
 GIVEN_UP = "failed to start within"  # of RAY_JOB_START_TIMEOUT_SECONDS
+SHORT = 80  # characters of an answer that was not expected
 OVER = ("STOPPED", "FAILED", "SUCCEEDED")
 
 
@@ -59,10 +60,11 @@ class RayLauncher:
     def submit(self, directory: Path) -> None:
         """Idempotent: the name of the job follows from the run and its attempt, and Ray takes a name once.
 
-        A cluster that does not answer leaves the run in line; raises RunFailed where Ray refuses it.
+        A cluster that does not answer leaves the run in line; raises RunFailed where Ray refuses it, or is not Ray.
         """
         job = job_name(directory)
         try:
+            self._refuse_a_stranger()
             answer = self._call("POST", "/api/jobs/", json=_described(directory, job))
         except ClusterAway as away:
             _note(directory, self.address, job, str(away))
@@ -90,7 +92,7 @@ class RayLauncher:
             answer = self._call("GET", f"/api/jobs/{job_name(directory)}/logs")
         except ClusterAway as away:
             return str(away)
-        return str(answer.json()["logs"]) if answer.is_success else ""
+        return str(_said(answer).get("logs", ""))
 
     def stop(self, directory: Path) -> None:
         """By the file, which lets a run that trains keep a checkpoint; Ray's own stop is for one still in its line."""
@@ -98,6 +100,18 @@ class RayLauncher:
             (directory / run_directory.STOP).touch()
             if run_directory.read_pid(directory) is None and run_directory.read_submission(directory):
                 self._stop_in_line(directory, job_name(directory))
+
+    def _refuse_a_stranger(self) -> None:
+        """Before a shell command is sent to whatever listens there. Raises ClusterAway or RunFailed."""
+        found = self._call("GET", "/api/version")
+        if found.is_server_error:  # of a proxy before a dashboard that is still starting, for instance
+            raise ClusterAway(f"Ray at {self.address} answered with an error: {_last_line(found.text)}")
+        if "ray_version" not in _said(found):
+            raise RunFailed(
+                f"What answers at {self.address} is no Ray dashboard: asked for its version, it said "
+                f"{_in_short(found)}. Put the address of the dashboard into settings.toml (ray_address) and run again, "
+                "or run on this machine."
+            )
 
     def _stop_in_line(self, directory: Path, job: str) -> None:
         """The outcome is written here, so that it holds too where the cluster is away and starts the job later."""
@@ -138,12 +152,17 @@ class RayLauncher:
         if answer and time.monotonic() - when < ASK_SECONDS:
             return answer
         found = self._call("GET", f"/api/jobs/{job}")
+        said = _said(found)
         if found.status_code == 404:
             answer = Answer("UNKNOWN", "")
         elif found.is_error:
             raise ClusterAway(f"Ray at {self.address} answered with an error: {_last_line(found.text)}")
+        elif "status" not in said:
+            raise ClusterAway(
+                f"What answers at {self.address} is no Ray dashboard any more: it said {_in_short(found)}."
+            )
         else:
-            answer = Answer(found.json()["status"], found.json().get("message") or "")
+            answer = Answer(said["status"], said.get("message") or "")
         self._answers[job] = (time.monotonic(), answer)
         return answer
 
@@ -203,6 +222,20 @@ def _note(directory: Path, address: str, job: str, sentence: str) -> None:
     now = {"address": address, "job": job, "sentence": sentence}
     if known != now:
         run_directory.write_json(directory / run_directory.SUBMISSION, now)
+
+
+def _said(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; nothing where it is none."""
+    try:
+        said = answer.json()
+    except ValueError:  # a page, for instance
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _in_short(answer: httpx.Response) -> str:
+    words = " ".join(answer.text.split())
+    return f"{answer.status_code} {answer.reason_phrase}, {words[:SHORT]!r}"
 
 
 def _last_line(text: str) -> str:

@@ -241,7 +241,10 @@ class ForgetfulRay(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         known = self.jobs.get(self.path.rsplit("/", 1)[1])
-        self._answer(200 if known else 404, {"status": "FAILED", "message": known})
+        if self.path == "/api/version":
+            self._answer(200, {"version": "4", "ray_version": "2.60.0"})
+        else:
+            self._answer(200 if known else 404, {"status": "FAILED", "message": known})
 
     def _answer(self, status: int, value: dict[str, Any]) -> None:
         self.send_response(status)
@@ -262,6 +265,44 @@ def test_a_job_that_ray_took_out_of_its_line_after_a_quarter_of_an_hour_is_hande
         server.shutdown()
     job = ray.job_name(Path(run.directory))
     assert ForgetfulRay.submitted[:2] == [job, job] and runs.get(lab.database, run.id).state in ("waiting", "training")
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Some other service, which answers whatever it is asked in the same words."""
+
+    words: ClassVar[bytes] = b""
+    told: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.words)
+
+    def do_POST(self) -> None:
+        self.told.append(self.path)
+        self.do_GET()
+
+    def log_message(self, *given: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("words", [b'{"hello": "world"}', b"[1]", b"<html>Grafana</html>"])
+def test_a_service_that_is_not_ray_is_told_nothing_and_the_run_says_what_was_found(
+    lab: Lab, words: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Stranger, "words", words)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        (lab.home / "settings.toml").write_text(f'ray_address = "{address}"\n')
+        run = prepared(lab, where="ray")
+        one_pass(lab)
+        server.shutdown()
+    stored = runs.get(lab.database, run.id)
+    assert stored.state == "failed" and Stranger.told == []
+    assert stored.message.startswith(
+        f"What answers at {address} is no Ray dashboard: asked for its version, it said 200 OK, '{words.decode()}'."
+    )
 
 
 def test_a_job_is_named_by_its_run_its_attempt_and_its_home(lab: Lab):

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
 from alignment import models_page, run_offers, runs_page
+from alignment.advisor import Agreement
 from alignment.methods import METHODS
 from alignment.methods.base import PRESETS
 from alignment.new_run_routes import new_run_router
@@ -119,6 +120,30 @@ def test_judgments_that_a_version_was_trained_on_are_not_new_to_it(lab: Lab) -> 
 
     readable = run_offers.evidence(lab.database, run_offers.found_now(lab.database), trained).readable
     assert (readable["dpo"].rows, readable["dpo"].new) == (23, 3)
+
+
+def test_what_people_said_is_read_once_for_all_that_is_told_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    rank(lab, 20)
+    reads: list[Any] = []
+    list_all = judgments.list_all
+    monkeypatch.setattr(judgments, "list_all", lambda *given: reads.append(given) or list_all(*given))
+
+    found = run_offers.found_now(lab.database)
+
+    assert run_offers.evidence(lab.database, found, None).readable["dpo"].rows == 20
+    assert len(reads) == 1
+
+
+def test_how_far_people_agree_is_told_of_the_chosen_project(lab: Lab) -> None:
+    rank(lab, 20)
+    projects.save(lab.database, makers.project(id="p2", name="Other"))
+    for one in judgments.list_all(lab.database):
+        again = makers.judgment(one.prompt_id, *one.verdicts, labeler="tom", project_id="p1")
+        lab.database.write(lambda cursor, again=again: judgments.add(cursor, again))
+
+    of = {project: run_offers.found_now(lab.database, project)["preference"].agreement for project in ("", "p1", "p2")}
+
+    assert of == {"": Agreement(20, 20), "p1": Agreement(20, 20), "p2": Agreement(0, 0)}
 
 
 def test_only_the_judgments_of_the_chosen_project_count(lab: Lab, asked: TestClient) -> None:

@@ -211,6 +211,30 @@ def test_a_run_tells_its_health_and_its_best_checkpoint(lab: Lab, web: Web) -> N
     assert (detail["best"]["step"], detail["best"]["value"]) == (4, 0.61)
 
 
+def test_a_run_with_a_gold_function_tells_how_gold_and_reward_go(lab: Lab, web: Web) -> None:
+    scored = {"reward_model": "function:starter-preferred", "gold": "function:starter-well-formed"}
+    run, without = lab.start("ppo", lab.freeze("prompt_only"), **scored), lab.start("dpo", lab.freeze("preference"))
+    followed_too_far(run)
+    with run_directory.lock(Path(run.directory)):
+        training = web.get(f"/api/runs/{run.id}")
+    ended(lab, run)
+    over = web.get(f"/api/runs/{run.id}")
+
+    assert (training["gold"]["kind"], training["gold"]["kept"]) == ("warn", "")
+    assert training["health"]["title"] == training["gold"]["title"] == "The reward is followed too far"
+    assert over["gold"]["kept"] == "The version is the checkpoint of step 20: gold 0.10 on held-out prompts."
+    assert web.get(f"/api/runs/{without.id}")["gold"] is None
+
+
+def followed_too_far(run: Run) -> None:
+    """Gold rises and falls while the reward rises; of the held-out measurements the last has the best reward."""
+    gold = [0.6] * 4 + [0.9] * 8 + [0.3] * 8
+    lines = [{"step": n, "loss": 0, "gold": one, "reward": n / 10, "kl": n / 10} for n, one in enumerate(gold, 1)]
+    held = [{"step": n, "eval_gold": 0.9 - n / 25, "eval_reward": n / 10} for n in (0, 10, 20)]
+    with (Path(run.directory) / run_directory.METRICS).open("a") as file:
+        file.writelines(json.dumps({**line, "steps": 20, "time": 1.0}) + "\n" for line in [*lines, *held])
+
+
 def test_before_anything_was_measured_there_is_no_health_and_no_best(lab: Lab, web: Web) -> None:
     run = lab.start("dpo", lab.freeze("preference", 20))
     detail = web.get(f"/api/runs/{run.id}")
@@ -265,6 +289,26 @@ def test_a_run_laid_over_another_names_only_what_it_has_other(lab: Lab, web: Web
 
     assert [point["step"] for point in laid["points"]] == [1, 2]
     assert laid["differences"] == [{"name": "learning_rate", "here": here.settings["learning_rate"], "there": 1e-4}]
+
+
+def test_two_snapshots_are_told_apart_by_their_names_or_else_by_their_fingerprints(lab: Lab, web: Web) -> None:
+    first, longer, again = lab.freeze("preference", 20), lab.freeze("preference", 24), lab.freeze("preference", 20)
+    one, other = lab.start("dpo", first), lab.start("dpo", longer)
+
+    [named] = web.get(f"/api/runs/{other.id}/curves?against={one.id}")["differences"]
+
+    assert (named["here"], named["there"]) == ("20 preference", "24 preference")
+    assert again.id == first.id  # the same rows are the same snapshot
+
+
+def test_a_run_says_where_its_files_are_and_those_of_another_tracker(lab: Lab, web: Web) -> None:
+    snapshot = lab.freeze("preference", 20)
+    plain, tracked = lab.start("dpo", snapshot), lab.start("dpo", snapshot, tracker="tensorboard")
+
+    assert web.get(f"/api/runs/{plain.id}")["made_with"]["directory"] == plain.directory
+    assert "tracker" not in web.get(f"/api/runs/{plain.id}")["made_with"]
+    told = web.get(f"/api/runs/{tracked.id}")["made_with"]["tracker"]
+    assert told == f"tensorboard, in {tracked.directory}/tracker"
 
 
 def test_settings_come_as_a_file_that_can_be_read_back(lab: Lab, web: Web) -> None:

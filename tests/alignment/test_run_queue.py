@@ -67,7 +67,7 @@ def states(lab: Lab) -> dict[str, str]:
 
 
 def test_too_few_rows_are_refused_and_nothing_is_left(lab: Lab):
-    with pytest.raises(NotEnoughFeedback, match="this snapshot has 3"):
+    with pytest.raises(NotEnoughFeedback, match="there are 3"):
         lab.start("dpo", lab.freeze("preference", 3))
     assert runs.list_all(lab.database) == [] and not (lab.home / "runs").exists()
 
@@ -227,18 +227,36 @@ def test_a_run_that_cannot_be_followed_holds_up_no_other(
 ):
     snapshot = lab.freeze("preference")
     first, second = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
-    state_of = launcher.status
-
-    def status(directory: Path) -> run_directory.DirectoryState:
-        if directory.name == first.id:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return state_of(directory)
-
-    monkeypatch.setattr(launcher, "status", status)
+    monkeypatch.setattr(launcher, "status", _unreadable(launcher.status, first))
     one_pass(lab, launcher)
     end(second)
     assert [version.run_id for version in one_pass(lab, launcher)] == [second.id]
     assert first.id in caplog.text
+
+
+def test_no_run_starts_on_the_device_of_one_that_may_be_training_still(
+    lab: Lab, launcher: PaperLauncher, monkeypatch: pytest.MonkeyPatch
+):
+    snapshot = lab.freeze("preference")
+    first, second = lab.start("dpo", snapshot), lab.start("dpo", snapshot)
+    one_pass(lab, launcher)
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher, "status", _unreadable(launcher.status, first))
+        one_pass(lab, launcher)
+    assert launcher.submitted == [first.id] and states(lab)[first.id] == "training"
+    end(first)
+    one_pass(lab, launcher)
+    assert launcher.submitted == [first.id, second.id]
+
+
+def _unreadable(status: Any, run: Run) -> Any:
+    def asked(directory: Path) -> run_directory.DirectoryState:
+        if directory.name == run.id:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        state: run_directory.DirectoryState = status(directory)
+        return state
+
+    return asked
 
 
 def test_an_outcome_that_cannot_be_read_is_a_failure(lab: Lab, launcher: PaperLauncher):
@@ -351,9 +369,9 @@ def test_a_run_that_asks_a_reward_model_says_in_its_directory_which(training_lab
 @pytest.mark.parametrize(
     ("chosen", "sentence"),
     [
-        ("", "none is chosen. Choose v1."),
-        ("v0", "v0 is a policy, which gives answers and not scores. Choose v1."),
-        ("v2", "v2 was not made from the same base model as v0, so it reads text as other tokens. Choose v1."),
+        ("", "nothing that scores is chosen. Choose v1, a function or a judge."),
+        ("v0", "v0 is a policy, which gives answers and not scores. Choose v1, a function or a judge."),
+        ("v2", "v2 was not made from the same base model as v0, so it reads text as other tokens. Choose v1, "),
         ("v9", "There is no model version v9"),
     ],
 )

@@ -32,6 +32,8 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
     [
         ("port = [", "cannot be read"),
         ('ray_address = "127.0.0.1:8265"', "ray_address is the address of a Ray dashboard"),
+        ('sampling_server = "127.0.0.1:8000"', "sampling_server is the address of a model server"),
+        ('sampling_server = "http://me:secret@host"', "Put its key into the variable PLUMBLINE_SAMPLING_KEY"),
         ('colour = "red"', "'colour'"),
         ('port = "many"', "'many'"),
         ('default_role = "queen"', "'queen'"),
@@ -48,3 +50,45 @@ def test_the_address_of_a_cluster_ends_without_a_slash(tmp_path: Path):
     write(tmp_path, 'ray_address = "http://10.0.0.1:8265/"\n')
     assert settings.read_home(tmp_path).ray_address == "http://10.0.0.1:8265"
     assert settings.read_home(tmp_path / "elsewhere").ray_address == ""
+
+
+def test_the_address_of_a_sampling_server_ends_before_the_path_that_all_have(tmp_path: Path):
+    write(tmp_path, 'sampling_server = "http://10.0.0.1:8000/v1/"\n')
+    assert settings.read_home(tmp_path).sampling_server == "http://10.0.0.1:8000"
+    assert settings.read_home(tmp_path / "elsewhere").sampling_server == ""
+
+
+# ---- what may score answers
+
+
+def test_functions_and_judges_are_read(tmp_path: Path):
+    # given a file with one of each, and a function in the environment
+    environment = write(
+        tmp_path,
+        '[reward_functions]\nshort = "house.rewards:short"\n'
+        '[judges.house]\nurl = "https://judge.example.org/v1/"\nmodel = "big"\nkey_env = "JUDGE_KEY"\n',
+    )
+    more = {"PLUMBLINE_REWARD_FUNCTIONS": "polite = house.rewards:polite, short=house.better:short"}
+    # then the judge's address is without the path that all have, and the environment wins
+    found = settings.read({**environment, **more})
+    assert found.judges == {"house": settings.Judge("house", "https://judge.example.org", "big", key_env="JUDGE_KEY")}
+    assert found.reward_functions == {"short": "house.better:short", "polite": "house.rewards:polite"}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('reward_functions = "short"', "reward_functions is a table"),
+        ('[reward_functions]\nshort = "rm -rf /"', "The reward function short .* not 'rm -rf /'"),
+        ('[reward_functions]\n"a b" = "house.rewards:short"', "'a b' cannot name a reward function"),
+        ('[judges]\nhouse = "https://judge.example.org"', "a judge is a table of texts"),
+        ('[judges.house]\nurl = "https://judge.example.org"', "needs the name of its model"),
+        ('[judges.house]\nmodel = "big"\nurl = "judge.example.org"', "needs an url such as"),
+        ('[judges.house]\nmodel = "big"\nurl = "https://me:secret@judge.example.org"', "may hold no name, password"),
+        ('[judges.house]\nmodel = "big"\nurl = "https://a.org"\napi_key = "sk"', "key has no place in this file"),
+    ],
+)
+def test_a_wrong_scorer_is_named(tmp_path: Path, text: str, named: str):
+    with pytest.raises(BadInput, match=named) as refused:
+        settings.read(write(tmp_path, text))
+    assert "secret" not in str(refused.value)

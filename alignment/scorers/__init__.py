@@ -1,0 +1,1 @@
+"""Who says what an answer is worth, besides a reward model on the weights that a run has anyway."""
