@@ -6,6 +6,8 @@ const { make, fill, percent } = window.Plumbline;
 
 const share = (value) => percent(value);
 const tiny = (value) => (value === 0 ? "0" : value.toExponential(1).replace(".0e", "e").replace("e+", "e"));
+const small = (value) => (value === 0 || Math.abs(value) >= 0.1 ? value.toFixed(2) : Math.abs(value) >= 0.001 ? value.toFixed(3) : tiny(value));
+const finely = (value) => `${(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)} %`;
 const whole = (value) => Math.round(value).toLocaleString("en");
 const gigabytes = (value) => `${(value / 1024).toFixed(1)} GB`;
 
@@ -17,6 +19,9 @@ const CHOSEN = { key: "rewards/chosen", held: "eval_rewards/chosen", name: "Chos
 const DRIFT = { key: "kl", held: "eval_kl", name: "Drift from the parent" };
 const ENTROPY = { key: "entropy", held: "eval_entropy", name: "Entropy" };
 const TOKENS = { key: "mean_token_accuracy", held: "eval_mean_token_accuracy", name: "Token accuracy", format: share };
+const REWARD = { key: "reward", held: "eval_reward", name: "Reward" };
+const LENGTH = { key: "completions/mean_length", held: "eval_completions/mean_length", name: "Answer length", format: whole };
+const CUT_OFF = { key: "completions/clipped_ratio", held: "eval_completions/clipped_ratio", name: "Answers cut off", format: share };
 const OWN = {
   pretrain: [{ key: "loss", held: "eval_loss", name: "Perplexity", shown: "exp(loss)", lead: true, from: Math.exp }, LOSS, TOKENS, ENTROPY],
   sft: [LOSS, TOKENS, ENTROPY],
@@ -25,8 +30,9 @@ const OWN = {
   dpo: [LOSS, MARGIN, CHOICE, CHOSEN],
   kto: [LOSS, MARGIN, DRIFT, CHOSEN],
   orpo: [LOSS, MARGIN, CHOICE, { key: "logps/chosen", held: "eval_logps/chosen", name: "Chosen log-probability" }],
-  rloo: [{ key: "reward", held: "eval_reward", name: "Reward" }, DRIFT,
-    { key: "completions/mean_length", held: "eval_completions/mean_length", name: "Answer length", format: whole }, ENTROPY],
+  rloo: [REWARD, DRIFT, LENGTH, ENTROPY],
+  ppo: [REWARD, DRIFT, { key: "objective", held: "eval_objective", name: "Reward less drift" }, LENGTH,
+    { key: "clip_fraction", name: "Clip fraction", format: finely }, { key: "value_loss", name: "Value loss", format: small }, ENTROPY, CUT_OFF],
 };
 const ANY = [LOSS, MARGIN, CHOICE, DRIFT, TOKENS, ENTROPY];
 const MORE = [
@@ -34,14 +40,20 @@ const MORE = [
   { key: "grad_norm", name: "Gradient norm" },
   { key: "tokens_per_second", name: "Tokens per second", format: whole },
   { key: "memory_mb", name: "Memory", format: gigabytes },
-  { key: "completions/clipped_ratio", held: "eval_completions/clipped_ratio", name: "Answers cut off", format: share },
+  CUT_OFF,
   { key: "frac_reward_zero_std", name: "Prompts with equal rewards", format: share },
+  { key: "approx_kl", name: "KL from what sampled", format: small },
+  { key: "sampler_gap", name: "Largest gap to what sampled", format: tiny },
+  { key: "sampler_weight", name: "Mean weight of what was sampled", format: finely },
+  { key: "explained_variance", name: "Explained by the value", format: share },
+  { key: "epochs", name: "Passes made" },
+  { key: "beta", name: "Beta", format: small, exact: true },
 ];
 const DASHES = [[5, 4], [2, 3], [9, 3, 2, 3]];
 
 /** The curves of a method; those of any method for one that has none of its own. */
-export const ownCurves = (method) => (OWN[method] ?? ANY).slice(0, 4);
-export const moreCurves = () => MORE;
+export const ownCurves = (method) => OWN[method] ?? ANY.slice(0, 4);
+export const moreCurves = (method) => MORE.filter((curve) => !ownCurves(method).includes(curve));
 
 /** Draws into `root`. `wanted`: which curves, in order. Returns {update(state), destroy()}; a state is
     {points, steps, end, best, others: [{id, points}]}. `points` are all of the run so far; its axis goes to step `end`. */
@@ -77,15 +89,16 @@ export function curves(root, wanted) {
   return { update, destroy };
 }
 
-/** How many steps an average covers: a twentieth of the run, at least five. */
-export const windowOf = (steps) => Math.max(5, Math.round(steps / 20));
+/** How many steps an average covers: a twentieth of the run, at least five; but of a short run no more than the last
+    fifth, of which the outcome and the health speak. */
+export const windowOf = (steps) => Math.max(Math.min(5, Math.floor(steps / 5)), Math.round(steps / 20), 1);
 
 const measured = (curve, points) => points.some((point) => Number.isFinite(point[curve.key]) || Number.isFinite(point[curve.held]));
 
 /** Whether held-out values are what this curve is about; the training line then stands back. */
 const isLed = (curve, points) => Boolean(curve.lead) && points.some((point) => Number.isFinite(point[curve.held]));
 
-function frame(curve) {
+export function frame(curve) {
   return make("div", "curve",
     make("div", "v", make("h3", "", curve.name), make("b", "num")),
     make("div", "k", make("span"), make("span", "nw")),
@@ -143,7 +156,7 @@ function write(element, curve, mine, others, now) {
   put(element.querySelector("b"), series.length ? format(series.at(-1)[1]) : "");
   const [metric, beside] = element.querySelector(".k").children;
   put(metric, curve.shown ?? key);
-  put(beside, held);
+  put(beside, held.replace(", ", "\u00a0· "));
   metric.title = key;
   const said = [inWords(name, series, format), ...now.others.map((other, index) => others[index].length && inWords(other.id, others[index], format))];
   element.querySelector(".plot").setAttribute("aria-label", said.filter(Boolean).join("; ") + held);
@@ -154,8 +167,6 @@ const put = (element, text) => element.textContent !== text && (element.textCont
 // ---- how it looks ----
 
 function options(curve, box, state) {
-  const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const font = '12px "Inter Variable", sans-serif';
   const end = (u, series) => { const at = u.data[series].findLastIndex((value) => value !== null); return at < 0 ? [] : [at]; };
   const acc = tone("--acc"), surface = tone("--sf"), ghost = tone("--ghost"), mut = tone("--mut");
   const led = isLed(curve, state().points);
@@ -163,11 +174,7 @@ function options(curve, box, state) {
   return {
     ...size(box), legend: { show: false }, cursor: { show: false }, padding: [6, 12, 0, 0],
     scales: { x: { time: false, range: () => [0, lastStep(state())] }, y: { range: (u, low, high) => around(low, high, curve.format === share) } },
-    axes: [
-      { stroke: mut, font, size: 20, gap: 3, grid: { show: false }, ticks: { show: false }, splits: () => ends(state()) },
-      { stroke: mut, font, size: (u, values) => 12 + 7 * Math.max(2, ...(values ?? []).map((one) => one.length)), gap: 4,
-        grid: { stroke: tone("--line"), width: 1 }, ticks: { show: false }, space: 24, values: (u, values) => values.map((one) => axis(one, values, curve)) },
-    ],
+    axes: axes({ splits: () => ends(state()) }, (values) => values.map((one) => axis(one, values, curve))),
     series: [{},
       { stroke: tone("--acc-dim"), alpha: 0.45, width: 1, spanGaps: true, points: { show: false } },
       led ? { stroke: tone("--acc-dim"), alpha: 0.7, width: 1.2, spanGaps: true, points: { show: false } }
@@ -176,6 +183,16 @@ function options(curve, box, state) {
       ...state().others.map(other)],
     hooks: { draw: [(u) => ring(u, curve, state().best, tone("--ok"))] },
   };
+}
+
+/** The two axes of any plot here: what stands below it, and how the figures beside it are written. */
+export function axes(below, written) {
+  const stroke = tone("--mut"), font = '12px "Inter Variable", sans-serif', bare = { show: false };
+  return [
+    { stroke, font, size: 20, gap: 3, grid: bare, ticks: bare, ...below },
+    { stroke, font, size: (u, values) => 12 + 7 * Math.max(2, ...(values ?? []).map((one) => one.length)), gap: 4,
+      grid: { stroke: tone("--line"), width: 1 }, ticks: bare, space: 24, values: (u, values) => written(values) },
+  ];
 }
 
 /** Around the best checkpoint, on the curve by which it is the best. */
@@ -193,11 +210,12 @@ function ring(u, curve, best, colour) {
   u.ctx.restore();
 }
 
-const size = (box) => ({ width: Math.max(60, box.clientWidth), height: Math.max(60, box.clientHeight) });
+export const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const size = (box) => ({ width: Math.max(60, box.clientWidth), height: Math.max(60, box.clientHeight) });
 const stepOf = (points) => points.at(-1)?.step ?? 0;
 const lastStep = (state) => Math.max(1, state.end, ...state.others.map((other) => stepOf(other.points)));
 
-function around(low, high, isShare) {
+export function around(low, high, isShare) {
   if (!Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   const room = (high - low || Math.abs(high) || 1) * 0.1;
   return isShare ? [Math.max(0, low - room), Math.min(1.02, high + room)] : [low - room, high + room];
@@ -209,13 +227,14 @@ function ends(state) {
   return now > apart && now < last - apart ? [0, now, last] : [0, last];
 }
 
-function axis(value, values, curve) {
+export function axis(value, values, curve) {
+  if (curve.format === finely) return `${axis(100 * value, values.map((one) => 100 * one), {})} %`;
   if (curve.format) return curve.format(value);
   const exact = (digits) => values.every((one) => Math.abs(one - Number(one.toFixed(digits))) < 1e-9);
   return value.toFixed([0, 1, 2, 3].find(exact) ?? 4);
 }
 
-const short = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2).replace(/^-0\.00$/, "0.00"));
+export const short = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2).replace(/^-0\.00$/, "0.00"));
 
 function inWords(name, series, format) {
   if (!series.length) return `${name}: nothing measured yet`;

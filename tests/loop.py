@@ -63,7 +63,7 @@ def import_rows(page: Page, kind: str, file: Path, source: str) -> str:
 
 
 def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> None:
-    """A new project, saved on the projects page."""
+    """A new project, saved on the projects page. The newest version that is served answers."""
     page.goto("/projects/")
     field = page.locator("#name textarea, #name input").first
     expect(field).not_to_have_value("")  # the newest project is shown; before that, what is typed would be overwritten
@@ -120,9 +120,16 @@ def submit(page: Page) -> None:
 def train(page: Page, method: str, seconds: float = 180, **form: Any) -> str:
     """As start_run; then waits for the end of the run and returns the outcome's sentence."""
     start_run(page, method, **form)
-    done = page.locator(".st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
-    expect(done.first).to_be_visible(timeout=seconds * 1000)
-    return page.locator(".say").first.inner_text()
+    done = page.locator(".runhead .st", has_text=re.compile("Succeeded|Failed|Stopped|Ended from outside"))
+    expect(done).to_be_visible(timeout=seconds * 1000)
+    return page.locator(".runhead .say").first.inner_text()
+
+
+def measured_on_page(page: Page, metric: str) -> list[float]:
+    """What the run that is shown measured, in order."""
+    run = page.url.rsplit("run=", 1)[1]
+    points = page.request.get(f"/api/runs/{run}").json()["points"]
+    return [point[metric] for point in points if metric in point]
 
 
 def start_run(
