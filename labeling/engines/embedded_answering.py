@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -25,6 +25,7 @@ async def answer(
     scheduler: Scheduler,
     request: GenerationRequest,
     prompt: Sequence[int],
+    decode: Callable[[Sequence[int]], str],
     max_tokens: int,
     is_base: bool,
     connection: Request,
@@ -47,7 +48,7 @@ async def answer(
         deliver=deliver,
     )
     answers = scheduler.submit(order, is_base)
-    reply = Reply(request, prompt)
+    reply = Reply(request, prompt, decode)
     if request.stream:
         return StreamingResponse(_events(scheduler, request, reply, answers, pieces), media_type="text/event-stream")
     try:

@@ -28,22 +28,27 @@ from labeling.engines.model_folder import base_fingerprint, context_length
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one row is sampled. Temperature 0 is greedy."""
+    """How one row is sampled. Temperature 0 is greedy. `weighed`: keep how likely each token was."""
 
     temperature: float
     top_p: float
     max_tokens: int
     seed: int
+    weighed: bool = False
 
 
 @dataclass(eq=False)
 class Row:
-    """One sequence being answered: `version` is a name that Adapters gave, or BASE; `token_ids` what it has said."""
+    """One sequence being answered: `version` is a name that Adapters gave, or BASE; `token_ids` what it has said.
+
+    logprobs: of each token, by the model itself: before temperature and top-p, as vLLM has it. Where it is asked for.
+    """
 
     prompt: Sequence[int]
     version: str
     sampling: Sampling
     token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"sample {self.sampling.seed}")  # of a text: near seeds give unrelated draws
@@ -173,6 +178,12 @@ def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 def _say(rows: Sequence[Row], logits: Tensor) -> None:
     for row, token in zip(rows, sample(logits, rows), strict=True):
         row.token_ids.append(token)
+    weighed = [index for index, row in enumerate(rows) if row.sampling.weighed]
+    if not weighed:
+        return
+    logprobs = logits[weighed].log_softmax(-1)
+    for place, index in enumerate(weighed):
+        rows[index].logprobs.append(float(logprobs[place, rows[index].token_ids[-1]]))
 
 
 def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -86,7 +87,13 @@ class GenerationRequest(BaseModel):
         """One a choice; choice i is seeded with seed + i."""
         seed = random.getrandbits(63) if self.seed is None else self.seed
         temperature = 0.0 if self.temperature < _GREEDY else self.temperature
-        return [Sampling(temperature, self.top_p, max_tokens, seed + index) for index in range(self.n)]
+        return [
+            Sampling(temperature, self.top_p, max_tokens, seed + index, self.asks_logprobs) for index in range(self.n)
+        ]
+
+    @property
+    def asks_logprobs(self) -> bool:
+        return False
 
     def check(self) -> None:
         """Raises Refusal where a number is out of its range."""
@@ -111,6 +118,11 @@ class GenerationRequest(BaseModel):
 
 class CompletionRequest(GenerationRequest):
     prompt: str | list[int]
+    logprobs: Literal[0] | None = None  # 0: of the tokens that were sampled, and of no others
+
+    @property
+    def asks_logprobs(self) -> bool:
+        return self.logprobs is not None
 
 
 class ChatRequest(GenerationRequest):
@@ -168,8 +180,12 @@ def unknown_model(name: str, bases: Sequence[str]) -> Refusal:
 class Reply:
     """The shapes of one answer: text completion or chat, whole or in chunks."""
 
-    def __init__(self, request: GenerationRequest, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, request: GenerationRequest, prompt: Sequence[int], decode: Callable[[Sequence[int]], str]
+    ) -> None:
         self._request = request
+        self._decode = decode
+        self._written: dict[int, int] = {}  # choice → characters of its tokens, one by one, that have gone out
         self._prompt = list(prompt)
         self._chat = isinstance(request, ChatRequest)
         self._head = {
@@ -199,7 +215,8 @@ class Reply:
         return "chat.completion.chunk" if self._chat else "text_completion"
 
     def _choice(self, piece: Piece, whole: bool) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": piece.index, "logprobs": None, "finish_reason": piece.finish_reason}
+        logprobs = self._logprobs(piece) if self._request.asks_logprobs else None
+        choice: dict[str, Any] = {"index": piece.index, "logprobs": logprobs, "finish_reason": piece.finish_reason}
         if self._chat:
             choice["message" if whole else "delta"] = {"role": "assistant", "content": piece.text}
         else:
@@ -209,3 +226,15 @@ class Reply:
             if whole:
                 choice["prompt_token_ids"] = self._prompt
         return choice
+
+    def _logprobs(self, piece: Piece) -> dict[str, Any]:
+        """In four lists, an entry for each token. The likeliest tokens are only the sampled one, as 0 asks for."""
+        tokens = [self._decode([token]).replace("\ufffd", "") for token in piece.token_ids]  # half characters: no text
+        ends = list(accumulate(map(len, tokens), initial=self._written.get(piece.index, 0)))
+        self._written[piece.index] = ends[-1]
+        return {
+            "text_offset": ends[:-1],
+            "token_logprobs": piece.logprobs,
+            "tokens": tokens,
+            "top_logprobs": [{token: logprob} for token, logprob in zip(tokens, piece.logprobs, strict=True)],
+        }

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labeling.engines.embedded_adapters import BASE
@@ -28,12 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Piece:
-    """What sample `index` has newly said; the last piece says why it ended."""
+    """What sample `index` has newly said; the last piece says why it ended. logprobs: a token each, where asked for."""
 
     index: int
     text: str
     token_ids: list[int]
     finish_reason: str | None
+    logprobs: list[float] = field(default_factory=list)
 
 
 Deliver = Callable[[Piece | Exception], None]
@@ -91,7 +92,8 @@ class Answer(Row):
         return new[:-1] if skip_last else new
 
     def _deliver(self, reason: str | None) -> None:
-        self.order.deliver(Piece(self.index, self._untold_text, self.token_ids[self._told :], reason))
+        new = slice(self._told, None)
+        self.order.deliver(Piece(self.index, self._untold_text, self.token_ids[new], reason, self.logprobs[new]))
         self._told, self._untold_text = len(self.token_ids), ""
 
 

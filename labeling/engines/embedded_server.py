@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 # PEFT imports it wherever it is installed, which takes seconds; there are no 4-bit weights here.
-sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]
+sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]  # as if it were not there
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -153,7 +153,9 @@ class Server:
         max_tokens = room(len(prompt), request.max_tokens, self._model.max_model_len)
         is_base = request.model in self._names
         try:
-            return await answer(self._scheduler, request, prompt, max_tokens, is_base, connection)
+            return await answer(
+                self._scheduler, request, prompt, self._tokenizer.decode, max_tokens, is_base, connection
+            )
         except UnknownModel as error:  # unloaded since its name was checked
             raise unknown_model(request.model, self._names) from error
 

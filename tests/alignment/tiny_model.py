@@ -12,7 +12,7 @@ TEMPLATE = (
 )
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, heads: int = 2, seed: int = 0) -> Path:
     """Weights and tokenizer in `folder`, as from_pretrained reads them."""
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -41,12 +41,12 @@ def write(folder: Path) -> Path:
     )
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=2,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         num_key_value_heads=1,
         intermediate_size=64,
         max_position_embeddings=128,

@@ -106,3 +106,18 @@ def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     url, _ = server([(200, MODELS)])
     assert EngineClient(url).models() == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ('"token_ids": [5], "prompt_token_ids": [1, 2]', "without their token ids and log-probabilities"),
+        ('"logprobs": {"token_logprobs": [-1.0]}, "prompt_token_ids": [1, 2]', "without their token ids"),
+        ('"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0]}', "without their token ids"),
+        ('"token_ids": [5], "logprobs": {"token_logprobs": [-1.0]}, "prompt_token_ids": [0, 1, 2]', "another prompt"),
+    ],
+)
+def test_a_sample_that_training_cannot_weigh_is_refused(server, choice: str, sentence: str):
+    url, _ = server([(200, f'{{"choices": [{{{choice}}}]}}'.encode())])
+    with pytest.raises(EngineRefused, match=sentence):
+        EngineClient(url).sample_tokens("fox", [1, 2], max_tokens=8, seed=1)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
@@ -139,6 +139,44 @@ def test_several_greedy_samples_are_refused_and_the_client_asks_for_one(client: 
     reply = http.post("/v1/completions", json={"model": "base", "prompt": "Hello", "temperature": 0, "n": 2})
     assert reply.status_code == 400 and "n must be 1 when using greedy sampling, got 2." in _message(reply)
     assert len(client.complete("base", "Hello", temperature=0, n=2, max_tokens=4)) == 1
+
+
+def test_tokens_come_with_their_log_probabilities_before_the_temperature(
+    client: EngineClient, http: httpx.Client, server: ServerUnderTest, prompts: list[str]
+):
+    ids = client.tokenize("fox", prompts[0])
+    body = {"model": "fox", "prompt": ids, "seed": 6, "max_tokens": 20, "logprobs": 0, "return_token_ids": True}
+    for temperature in (1.0, 0.5):
+        choice = http.post("/v1/completions", json=body | {"temperature": temperature}).json()["choices"][0]
+        said, told = choice["token_ids"], choice["logprobs"]
+        assert told["token_logprobs"] == pytest.approx(_peft_logprobs(server, "fox", ids, said), abs=1e-3)
+        assert len(told["tokens"]) == len(told["text_offset"]) == len(said)
+        assert [list(one.values()) for one in told["top_logprobs"]] == [[one] for one in told["token_logprobs"]]
+
+
+def test_without_being_asked_for_there_are_no_log_probabilities(http: httpx.Client):
+    reply = http.post("/v1/completions", json={"model": "base", "prompt": "Hello", "max_tokens": 4}).json()
+    assert reply["choices"][0]["logprobs"] is None
+
+
+def test_a_sample_for_training_is_the_seeds_own_and_weighed(
+    client: EngineClient, server: ServerUnderTest, prompts: list[str]
+):
+    ids = client.tokenize("owl", prompts[1])
+    sampled = client.sample_tokens("owl", ids, max_tokens=16, seed=5)
+    wanted = _peft_logprobs(server, "owl", ids, sampled.token_ids)
+    assert sampled == client.sample_tokens("owl", ids, max_tokens=16, seed=5)
+    assert list(sampled.logprobs) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_pieces_of_a_stream_carry_the_log_probabilities_of_the_whole(http: httpx.Client, prompts: list[str]):
+    body = {"model": "owl", "prompt": prompts[2], "seed": 8, "max_tokens": 12, "logprobs": 0, "return_token_ids": True}
+    whole = http.post("/v1/completions", json=body).json()["choices"][0]["logprobs"]
+    with http.stream("POST", "/v1/completions", json=body | {"stream": True}) as reply:
+        lines = [line for line in reply.iter_lines() if line.startswith("data: {")]
+    pieces = [json.loads(line.removeprefix("data: "))["choices"][0]["logprobs"] for line in lines]
+    assert [one for piece in pieces for one in piece["token_logprobs"]] == pytest.approx(whole["token_logprobs"])
+    assert [one for piece in pieces for one in piece["tokens"]] == whole["tokens"]
 
 
 # ---- prompts, endings and counts
@@ -450,6 +488,14 @@ def _asking(client: EngineClient, model: str, prompt: str) -> Iterator[list[str]
         assert _within(60, lambda: answers or _metric(http, "vllm:num_requests_running") > 0)
     yield answers
     thread.join()
+
+
+def _peft_logprobs(server: ServerUnderTest, version: str, prompt: list[int], said: Sequence[int]) -> list[float]:
+    base = AutoModelForCausalLM.from_pretrained(server.folder, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, server.adapters[version]).eval()
+    with torch.inference_mode():
+        logprobs = model(torch.tensor([[*prompt, *said]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return [float(logprobs[place, token]) for place, token in enumerate(said)]
 
 
 def _peft_answers(server: ServerUnderTest, asked: list[tuple[str, str]], max_tokens: int) -> Iterator[str]:
