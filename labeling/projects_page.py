@@ -123,7 +123,8 @@ def build(database: Database, person_of: PersonOf, changed: Callable[[Project], 
         page.load(lambda: _lists(database), None, [chosen, versions, sources], **quiet).then(
             show, chosen, [*fields, said], **quiet
         )
-        chosen.input(show, chosen, [*fields, said], **quiet)
+        # Not `input`, which a dropdown fires twice: the second answer would overwrite what was typed after the first.
+        chosen.select(show, chosen, [*fields, said], **quiet)
         kind.input(texts_for, [kind, instruction, guidelines], [instruction, guidelines], **quiet)
         go.click(save, [chosen, *fields], [chosen, said], **quiet)
     return page
