@@ -11,7 +11,7 @@ import torch
 
 from alignment.methods.base import Inputs, Messages, Parent, Stopped
 from alignment.methods.ppo import PPO
-from alignment.methods.ppo_backbone import POLICY, REFERENCE, Backbone, Row, in_passes
+from alignment.methods.ppo_backbone import POLICY, REFERENCE, Backbone, Row, drawn_from, in_passes
 from alignment.methods.ppo_training import PPOTraining
 from alignment.run_directory import newest_checkpoint
 from labeling.engines import reward_scorer
@@ -165,6 +165,17 @@ def test_log_probabilities_are_those_of_the_model_itself(adapted: Parent, tmp_pa
     logits = backbone.model(input_ids=row.tokens[None]).logits[0, row.asked - 1 : -1] / 0.7
     theirs = logits.log_softmax(-1).gather(1, row.answer[:, None]).squeeze(1)
     assert torch.allclose(backbone.read([row], 0.7)[0][0], theirs, atol=1e-4)
+
+
+def test_words_are_drawn_by_their_chance_and_never_one_without():
+    # given three words that have a chance, between, before and behind words that have none
+    torch.manual_seed(0)
+    chances = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0]).expand(20_000, -1)
+    # when very many are drawn
+    counted = torch.bincount(drawn_from(chances).squeeze(1), minlength=6) / 20_000
+    # then their shares are the chances, within four standard errors of the widest
+    assert counted[[0, 2, 5]].sum() == 0
+    assert torch.allclose(counted, chances[0], atol=4 * (0.25 / 20_000) ** 0.5)
 
 
 def test_an_answer_ends_at_its_first_end(parent: Parent, tmp_path: Path):
