@@ -120,7 +120,7 @@ class TokenLogProbabilities(torch.autograd.Function):  # type: ignore[misc, unus
     d log p(t) / dh = (W_t - p W) / T and d H / dh = -(p (log p + H)) W / T.
 
     hidden: (n, width); weight: (vocabulary, width); tokens: (n,). Returns log p (n,) and entropy (n,), float32.
-    The entropy has a gradient where `entropy_too`; else it is only reported.
+    The entropy has a gradient where `entropy_too`, else it is only reported; without any gradient it is nought.
     """
 
     @staticmethod
@@ -128,23 +128,22 @@ class TokenLogProbabilities(torch.autograd.Function):  # type: ignore[misc, unus
         ctx: Any, hidden: Tensor, weight: Tensor, tokens: Tensor, temperature: float, entropy_too: bool, chunk: int
     ) -> tuple[Tensor, Tensor]:
         learns = ctx.needs_input_grad[0]
-        found, entropies = (
-            hidden.new_empty(len(hidden), dtype=torch.float32),
-            hidden.new_empty(len(hidden), dtype=torch.float32),
-        )
+        found, entropies = (hidden.new_zeros(len(hidden), dtype=torch.float32) for _ in range(2))
         gradient = torch.empty_like(hidden) if learns else None
         of_entropy = torch.empty_like(hidden) if learns and entropy_too else None
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logp = (hidden[part] @ weight.T).float().div_(temperature)
-            logp = logp.sub_(logp.logsumexp(1, keepdim=True))
+            logits = (hidden[part] @ weight.T).float().div_(temperature)
+            everything = logits.logsumexp(1, keepdim=True)
+            found[part] = (logits.gather(1, tokens[part, None]) - everything).squeeze(1)
+            if gradient is None:
+                continue
+            logp = logits.sub_(everything)
             p = logp.exp()
-            found[part] = logp.gather(1, tokens[part, None]).squeeze(1)
             entropies[part] = -torch.linalg.vecdot(p, logp)
             if of_entropy is not None:
                 of_entropy[part] = (p * (logp + entropies[part, None])).to(weight.dtype) @ weight / -temperature
-            if gradient is not None:
-                gradient[part] = (weight[tokens[part]] - p.to(weight.dtype) @ weight) / temperature
+            gradient[part] = (weight[tokens[part]] - p.to(weight.dtype) @ weight) / temperature
         ctx.gradients = gradient, of_entropy
         return found, entropies
 
