@@ -114,7 +114,7 @@ def reward_model(job: Job, tokenizer: Any) -> Any:
     return PeftModel.from_pretrained(classifier(job), job.reward).merge_and_unload()
 
 
-class ByRule(nn.Module):  # type: ignore[misc, unused-ignore]
+class ByRule(nn.Module):  # type: ignore[misc, unused-ignore]  # torch has no types here
     """The rule as the trainer wants a reward model: a body that reads tokens, and a head that scores each place."""
 
     base_model_prefix = "body"
@@ -136,7 +136,7 @@ class ByRule(nn.Module):  # type: ignore[misc, unused-ignore]
         return rule_reward(asked, answer.split(end)[0])
 
 
-class Telling(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class Telling(TrainerCallback):  # type: ignore[misc, unused-ignore]  # nor has transformers
     """Keeps the curve, in our words."""
 
     def __init__(self, told: Told) -> None:

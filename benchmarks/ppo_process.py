@@ -16,7 +16,7 @@ import torch
 
 sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # as in a run; its import takes memory
 
-from alignment.methods import (  # noqa: E402
+from alignment.methods import (  # noqa: E402 — bitsandbytes has to be out of the way first, here and below
     method_named,
     ppo_training,  # noqa: F401 — imported here, so that memory is measured above it
 )

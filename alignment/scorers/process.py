@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from alignment.methods.base import Messages, Parent
 from alignment.methods.online import refuse_changed
@@ -84,14 +84,14 @@ class RewardProcess:
         return answer["scores"]
 
     @property
-    def _pipe_in(self) -> TextIO:
+    def _pipe_in(self) -> IO[str]:
         assert self._child.stdin is not None
-        return self._child.stdin  # type: ignore[return-value]
+        return self._child.stdin
 
     @property
-    def _pipe_out(self) -> TextIO:
+    def _pipe_out(self) -> IO[str]:
         assert self._child.stdout is not None
-        return self._child.stdout  # type: ignore[return-value]
+        return self._child.stdout
 
 
 # ---- the process ----------------------------------------------------------------------------------------------------
