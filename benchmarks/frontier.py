@@ -52,7 +52,7 @@ SEEDS = (0, 1, 2)
 PAIRS = 9_600
 NUMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)  # of answers, for best-of-n
 LEAST = {"PPO": 0.94, "PPO, 77,000 answers": 0.95}
-ADAPTER = {"lora_rank": 4, "lora_alpha": 8}
+ADAPTER = {"lora_rank": 4, "lora_alpha": 8, "layers": "all"}
 WHOLE = {**ADAPTER, "held_out_share": 0.0, "evaluations": 1, "keep": "last"}  # all rows are learned from
 ONLINE = {**WHOLE, "no_end_penalty": 0.0}  # an answer of three symbols is an answer
 CEILING_STEPS, CEILING_RATE = 250, 1e-2
@@ -73,7 +73,7 @@ class Entry:
         return method.model_copy(update={"max_length": LONGEST_ROW})
 
 
-STEADY = {"learning_rate": 5e-3, "epochs": 4, "clip": 0.05, "most_kl": 0.0, "lam": 1.0, "longest_answer": LONGEST}
+STEADY = {"learning_rate": 5e-3, "epochs": 4, "clip": 0.03, "most_kl": 0.0, "lam": 1.0, "longest_answer": LONGEST}
 GROUPS = {"answers_per_prompt": 32, "iterations": 4, "epochs": 1000, "longest_answer": LONGEST}
 FIXED = {**WHOLE, "learning_rate": 5e-3, "epochs": 2}
 PAPER = {**FIXED, "likelihood_weight": 0.0, "batch_size": 64}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from alignment.methods.base import ADVANCED, Inputs, Preset, Report, Tuning
+from alignment.methods.base import ADVANCED, OF_AN_ADAPTER, Inputs, Preset, Report, Tuning
 from alignment.methods.online import OnlineMethod
 from storage.errors import BadInput
 
@@ -38,6 +38,12 @@ class PPO(OnlineMethod):
         "lora", title="What is trained",
         description="LoRA: small matrices beside the frozen weights. QLoRA: the same, on weights squeezed to 4 bits. "
         "Not full weights: parent, reward and value stand on the same frozen ones.",
+    )  # fmt: skip
+    layers: Literal["all", "upper half"] = Field(
+        "upper half", title="Adapted layers",
+        description="upper half: the lower layers stay those of the parent, so they are computed once for all roles "
+        "and passes. It costs a third less and reaches as much. A parent that is an adapter keeps its own layers.",
+        json_schema_extra=OF_AN_ADAPTER,
     )  # fmt: skip
     learning_rate: float = Field(
         5e-4, gt=0, le=0.1, title="Learning rate",
@@ -94,8 +100,9 @@ class PPO(OnlineMethod):
         json_schema_extra=ADVANCED,
     )  # fmt: skip
     clip: float = Field(
-        0.2, gt=0, le=1, title="Clip",
-        description="How far the chance of a word may move in one iteration before it is left where it is.",
+        0.1, gt=0, le=1, title="Clip",
+        description="How far the chance of a word may move in one iteration before it is left where it is. Small, so "
+        "that all words that led to good answers become likelier alike, and not one of them in place of the others.",
         json_schema_extra=ADVANCED,
     )  # fmt: skip
     value_clip: float = Field(

@@ -29,6 +29,8 @@ SETTINGS: dict[str, Any] = {
     "held_out_share": 0.2,
     "evaluations": 2,
     "learning_rate": 1e-2,
+    "clip": 0.2,  # eight steps are few
+    "layers": "all",
     "no_end_penalty": 0.0,
     "beta": 0.01,
 }
