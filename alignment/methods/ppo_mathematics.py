@@ -91,11 +91,13 @@ def ratio_stats(log_ratio: Tensor, mask: Tensor, clip: float) -> dict[str, Tenso
 def explained_variance(rewards: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """1 - var(rewards to go - values) / var(rewards to go): 1 where the value foresees all, 0 or less where nothing.
 
+    Where rewards do not differ there is nothing to foresee, and it is 0.
     Rewards to go and not the returns that the value learns from, which are partly its own words where lambda < 1.
     """
     togo = advantages(rewards, torch.zeros_like(values), mask, gamma=1.0, lam=1.0)
     missed, spread = togo - values, masked_mean((togo - masked_mean(togo, mask)) ** 2, mask)
-    return 1 - masked_mean((missed - masked_mean(missed, mask)) ** 2, mask) / spread.clamp(min=1e-8)
+    explained = 1 - masked_mean((missed - masked_mean(missed, mask)) ** 2, mask) / spread.clamp(min=1e-8)
+    return torch.where(spread > 1e-8, explained, 0.0)
 
 
 def importance_weights(ours: Tensor, sampled: Tensor, mask: Tensor, cap: float) -> Tensor:

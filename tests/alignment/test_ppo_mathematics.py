@@ -93,6 +93,9 @@ def test_how_much_the_value_foresees():
     # off by (1, -1, 0, 0): variance 0.5
     off = togo + torch.tensor([[1.0, -1.0], [0.0, 0.0]])
     assert mathematics.explained_variance(rewards, off, mask).item() == pytest.approx(1 - 0.5 / 2.1875)
+    # all answers get the same, token for token: nothing is left to foresee
+    same = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
+    assert mathematics.explained_variance(same, torch.zeros(2, 2), torch.ones(2, 2)).item() == 0
 
 
 def test_importance_weights_are_cut_at_the_cap_and_leave_padding_alone():

@@ -208,7 +208,8 @@ def test_a_judge_teaches_what_it_gives_points_for(
     judged = inputs(tiny_base, tmp_path, kind="judge", name="house", url=endpoint.url, model="small")
     # when PPO learns from it
     heard, settings = Heard(), {**SMALL, "most_steps": 6, "learning_rate": 1e-2, "beta": 0.01, "held_out_share": 0.0}
-    method_named("ppo").model_validate({**settings, "no_end_penalty": 0.0}).train(judged, heard)
+    few_steps = {"clip": 0.2, "layers": "all", "no_end_penalty": 0.0}
+    method_named("ppo").model_validate({**settings, **few_steps}).train(judged, heard)
     # then it was asked about each answer once, and answers are worth more at the end
     assert len(endpoint.bodies) == 6 * 32
     rewards = heard.series("reward")
