@@ -46,6 +46,11 @@ def update(cursor: Cursor, assignment: Assignment) -> None:
     )
 
 
+def update_all(cursor: Cursor, changed: Sequence[Assignment]) -> None:
+    for one in changed:
+        update(cursor, one)
+
+
 def _as_row(assignment: Assignment) -> Row:
     return {
         "id": assignment.id,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from storage.database import Cursor, Database, Row, insert, rows_of
-from storage.records import Demonstration, Judgment, Ranking, Rating, Verdict
+from storage.records import Demonstration, Judgment, Ranking, Rating, Score, Verdict
 
 _STANDING = "id NOT IN (SELECT supersedes FROM judgments WHERE supersedes IS NOT NULL)"
 
@@ -38,11 +39,15 @@ def standing(database: Database, project_id: str | None = None) -> list[Judgment
 
 
 def recent(database: Database, project_id: str, labeler: str, limit: int = 10) -> list[Judgment]:
-    """One person's last standing judgments, newest first."""
-    mine = _read(
-        database, f"({_STANDING}) AND project_id = $project AND labeler = $labeler", project=project_id, labeler=labeler
-    )
-    return mine[::-1][:limit]
+    """One person's last standing judgments of items they were given, newest first."""
+    theirs = f"({_STANDING}) AND project_id = $project AND labeler = $labeler AND assignment_id IS NOT NULL"
+    return _read(database, theirs, project=project_id, labeler=labeler)[::-1][:limit]
+
+
+def flagged(database: Database, project_id: str, flag: str) -> list[Judgment]:
+    """The standing judgments of a project that carry this flag, oldest first."""
+    condition = f"({_STANDING}) AND project_id = $project AND list_contains(flags, $flag)"
+    return _read(database, condition, project=project_id, flag=flag)
 
 
 def get(database: Database, judgment_id: str) -> Judgment | None:
@@ -136,26 +141,29 @@ def _as_row(judgment: Judgment) -> Row:
         "focused_seconds": judgment.focused_seconds,
         "note": judgment.note,
         "flags": list(judgment.flags),
+        "reasons": list(judgment.reasons),
+        "scores": [asdict(score) for score in judgment.scores],
         "supersedes": judgment.supersedes,
         "judged_at": judgment.judged_at,
     }
 
 
 def _from_row(row: Row, verdicts: Sequence[Verdict]) -> Judgment:
-    row = {**row, "displayed_order": tuple(row["displayed_order"]), "flags": tuple(row["flags"])}
-    return Judgment(verdicts=tuple(verdicts), **row)
+    lists = {name: tuple(row[name]) for name in ("displayed_order", "flags", "reasons")}
+    scores = tuple(Score(**score) for score in row["scores"])
+    return Judgment(verdicts=tuple(verdicts), **{**row, **lists, "scores": scores})
 
 
 def _verdict_row(judgment_id: str, position: int, verdict: Verdict) -> Row:
-    row: Row = dict.fromkeys(("response_id", "desirable", "tiers", "strength", "text"))
+    row: Row = dict.fromkeys(("response_id", "desirable", "tiers", "strength", "text", "preferred"))
     row = {"judgment_id": judgment_id, "position": position, "kind": type(verdict).__name__.lower(), **row}
     match verdict:
         case Rating(response_id, desirable):
             return {**row, "response_id": response_id, "desirable": desirable}
         case Ranking(tiers, strength):
             return {**row, "tiers": [list(tier) for tier in tiers], "strength": strength}
-        case Demonstration(text, improves):
-            return {**row, "text": text, "response_id": improves}
+        case Demonstration(text, improves, preferred):
+            return {**row, "text": text, "response_id": improves, "preferred": preferred}
 
 
 def _verdict(row: Row) -> Verdict:
@@ -165,4 +173,4 @@ def _verdict(row: Row) -> Verdict:
         case "ranking":
             return Ranking(tuple(tuple(tier) for tier in row["tiers"]), row["strength"])
         case _:
-            return Demonstration(row["text"], row["response_id"])
+            return Demonstration(row["text"], row["response_id"], bool(row["preferred"]))

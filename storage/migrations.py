@@ -157,6 +157,25 @@ STEPS: tuple[str, ...] = (
     ALTER TABLE runs ADD COLUMN launch VARCHAR DEFAULT '{}';
     ALTER TABLE runs ADD COLUMN repeats VARCHAR;
     """,
+    """
+    ALTER TABLE projects ADD COLUMN overlap INTEGER DEFAULT 1;
+    ALTER TABLE projects ADD COLUMN gold_share DOUBLE DEFAULT 0.0;
+    ALTER TABLE projects ADD COLUMN repeat_share DOUBLE DEFAULT 0.0;
+    ALTER TABLE projects ADD COLUMN calibration BOOLEAN DEFAULT false;
+    ALTER TABLE projects ADD COLUMN criteria VARCHAR[] DEFAULT [];
+    ALTER TABLE projects ADD COLUMN reasons VARCHAR[] DEFAULT [];
+    ALTER TABLE projects ADD COLUMN pair_from_edit BOOLEAN DEFAULT true;
+    ALTER TABLE judgments ADD COLUMN reasons VARCHAR[] DEFAULT [];
+    ALTER TABLE judgments ADD COLUMN scores STRUCT(response_id VARCHAR, criterion VARCHAR, value INTEGER)[] DEFAULT [];
+    ALTER TABLE verdicts ADD COLUMN preferred BOOLEAN;
+    """,
+    """
+    CREATE TABLE versions_made_with (
+        version_id VARCHAR PRIMARY KEY,
+        tokenizer  VARCHAR NOT NULL,
+        template   VARCHAR NOT NULL
+    );
+    """,
 )
 
 

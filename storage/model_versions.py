@@ -1,6 +1,12 @@
-"""Model versions: the base, and everything that was made from it. Only `served` ever changes."""
+"""Model versions: the base, and everything that was made from it. Only `served` ever changes.
+
+Beside a version stand the fingerprints of the tokenizer and the template that it was made with, noted once: whoever
+serves it later can tell that they are still the same.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.errors import NotFound
@@ -36,6 +42,27 @@ def set_served(database: Database, version_id: str, value: bool) -> ModelVersion
     statement = "UPDATE model_versions SET served = $served WHERE id = $id"
     database.write(lambda cursor: cursor.execute(statement, {"served": value, "id": version_id}))
     return get(database, version_id)
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """Fingerprints."""
+
+    tokenizer: str
+    template: str
+
+
+def note_made_with(database: Database, version_id: str, made_with: MadeWith) -> None:
+    """What was noted first stays."""
+    row = {"version_id": version_id, "tokenizer": made_with.tokenizer, "template": made_with.template}
+    statement = "INSERT INTO versions_made_with VALUES ($version_id, $tokenizer, $template) ON CONFLICT DO NOTHING"
+    database.write(lambda cursor: cursor.execute(statement, row))
+
+
+def made_with(database: Database) -> dict[str, MadeWith]:
+    """By version id."""
+    rows = database.read("SELECT * FROM versions_made_with")
+    return {row["version_id"]: MadeWith(row["tokenizer"], row["template"]) for row in rows}
 
 
 def next_id(database: Database) -> str:

@@ -6,10 +6,14 @@ from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.errors import NotFound
 from storage.records import Project, Purpose, Sampling, now
 
-_SELECT = """
+_WITH_GUIDELINES = """
     SELECT p.*, g.text AS guidelines, g.version AS guideline_version
     FROM projects AS p
     JOIN guidelines AS g ON g.project_id = p.id
+"""
+_LATEST_OF_ONE = f"{_WITH_GUIDELINES} WHERE p.id = $id ORDER BY g.version DESC LIMIT 1"
+_LATEST_OF_ALL = f"""
+    {_WITH_GUIDELINES}
     QUALIFY row_number() OVER (PARTITION BY p.id ORDER BY g.version DESC) = 1
     ORDER BY p.created_at, p.id
 """
@@ -22,16 +26,33 @@ def save(database: Database, project: Project) -> Project:
 
 def get(database: Database, project_id: str) -> Project:
     """Raises NotFound."""
-    for project in list_all(database):
-        if project.id == project_id:
-            return project
+    rows = database.read(_LATEST_OF_ONE, id=project_id)
+    if rows:
+        return _from_row(rows[0])
     raise NotFound(f"There is no project {project_id}. Choose one from the projects page.")
 
 
 def list_all(database: Database, purpose: Purpose | None = None) -> list[Project]:
     """Oldest first."""
-    projects = [_from_row(row) for row in database.read(_SELECT)]
+    projects = [_from_row(row) for row in database.read(_LATEST_OF_ALL)]
     return [project for project in projects if purpose in (None, project.purpose)]
+
+
+def names(database: Database, purpose: Purpose) -> dict[str, str]:
+    """Name by id, oldest first: all that a menu needs."""
+    rows = database.read(
+        "SELECT id, name FROM projects WHERE purpose = $purpose ORDER BY created_at, id", purpose=purpose
+    )
+    return {row["id"]: row["name"] for row in rows}
+
+
+def guidelines(database: Database, project_id: str, version: int) -> str:
+    """The text that people judged by then. Raises NotFound."""
+    wanted = {"id": project_id, "version": version}
+    rows = database.read("SELECT text FROM guidelines WHERE project_id = $id AND version = $version", **wanted)
+    if not rows:
+        raise NotFound(f"There are no guidelines number {version} of this project.")
+    return str(rows[0]["text"])
 
 
 def _save(cursor: Cursor, project: Project) -> Project:
@@ -64,6 +85,13 @@ def _as_row(project: Project) -> Row:
         "temperature": project.sampling.temperature,
         "top_p": project.sampling.top_p,
         "max_tokens": project.sampling.max_tokens,
+        "overlap": project.overlap,
+        "gold_share": project.gold_share,
+        "repeat_share": project.repeat_share,
+        "calibration": project.calibration,
+        "criteria": list(project.criteria),
+        "reasons": list(project.reasons),
+        "pair_from_edit": project.pair_from_edit,
         "created_at": project.created_at,
     }
 
@@ -81,5 +109,12 @@ def _from_row(row: Row) -> Project:
         responses_per_prompt=row["responses_per_prompt"],
         sampling=Sampling(row["temperature"], row["top_p"], row["max_tokens"]),
         sources=tuple(row["sources"]),
+        overlap=row["overlap"],
+        gold_share=row["gold_share"],
+        repeat_share=row["repeat_share"],
+        calibration=row["calibration"],
+        criteria=tuple(row["criteria"]),
+        reasons=tuple(row["reasons"]),
+        pair_from_edit=row["pair_from_edit"],
         created_at=row["created_at"],
     )

@@ -22,6 +22,12 @@ RunState = Literal["waiting", "training", "succeeded", "failed", "stopped", "kil
 RUN_ENDED: tuple[RunState, ...] = ("succeeded", "failed", "stopped", "killed")
 AssignmentState = Literal["open", "judged", "skipped", "expired"]
 
+# What is noted about a judgment (its flags), where more than one room reads it.
+LATE = "late"  # it came after its lease ran out; others may have judged the item meanwhile
+REPEAT = "repeat"  # the same person judged the same item before: it measures self-consistency and is no second opinion
+ADJUDICATED = "adjudicated"  # a lead's own answer to an item; kept apart from the labelers'
+GOLD = "gold"  # beside ADJUDICATED: the answer is known to be right, so labelers are measured by it
+
 
 def new_id() -> str:
     """32 hexadecimal digits."""
@@ -85,7 +91,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Project:
-    """A labelling task, or a comparison of versions (an evaluation is a project too)."""
+    """A labelling task, or a comparison of versions (an evaluation is a project too).
+
+    `overlap` is how many people judge each prompt; `gold_share` and `repeat_share` are the parts of a person's items
+    with a known answer, and that come a second time. In a calibration round everybody judges the same prompts.
+    """
 
     id: str
     name: str
@@ -98,6 +108,13 @@ class Project:
     responses_per_prompt: int
     sampling: Sampling
     sources: tuple[str, ...] = ()  # which prompts; empty means all of them
+    overlap: int = 1
+    gold_share: float = 0.0
+    repeat_share: float = 0.0
+    calibration: bool = False
+    criteria: tuple[str, ...] = ()  # each response may be scored on these too: helpful, honest, harmless
+    reasons: tuple[str, ...] = ()  # what may have decided, offered to the labelers as chips
+    pair_from_edit: bool = True  # a rewritten answer is also better than the one it was made from
     created_at: datetime = field(default_factory=now)
 
 
@@ -164,9 +181,19 @@ class Demonstration:
 
     text: str
     improves: str | None = None  # the response that was rewritten, where there was one
+    preferred: bool = False  # it also counts as better than that one: a preference pair
 
 
 Verdict = Rating | Ranking | Demonstration
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one response meets one criterion of the project: 1 not at all, 5 fully. No method reads it."""
+
+    response_id: str
+    criterion: str
+    value: int
 
 
 @dataclass(frozen=True)
@@ -185,6 +212,8 @@ class Judgment:
     focused_seconds: float | None = None
     note: str | None = None
     flags: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
     supersedes: str | None = None
     judged_at: datetime = field(default_factory=now)
 

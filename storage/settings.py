@@ -2,6 +2,8 @@
 
     port = 7860
     default_role = "engineer"     # of a name that is not listed: on a laptop one person does everything
+    engine = "vllm"               # who answers: "vllm", "embedded" (our own small server), or the address of a server
+    engine_arguments = ["--max-loras", "16"]     # for vLLM, after Plumbline's own
     ray_address = "http://127.0.0.1:8265"     # of the dashboard of a Ray cluster that runs may be sent to
     sampling_server = "http://127.0.0.1:8000"     # a model server that may answer for PPO runs (vLLM with LoRA)
 
@@ -20,6 +22,9 @@
 
 Further functions can be given as PLUMBLINE_REWARD_FUNCTIONS="short=house.rewards:short, polite=house.rewards:polite".
 What a run may execute and whom it may ask is named here only: a browser can choose a name, and bring none.
+Without `engine`, vLLM answers where there is an NVIDIA GPU and vLLM is installed (`make vllm`), the small server
+elsewhere; it can also be given as PLUMBLINE_ENGINE. The key of a server that is named by its address comes from
+PLUMBLINE_ENGINE_KEY.
 Home is the folder `plumbline-home` here, or PLUMBLINE_HOME. The port can also be given as PLUMBLINE_PORT.
 """
 
@@ -38,7 +43,12 @@ from storage.errors import BadInput
 from storage.records import ROLES, Role
 
 PORT = 7860
-_KNOWN = {"port", "default_role", "roles", "ray_address", "sampling_server", "reward_functions", "judges"}
+ENGINES = ("vllm", "embedded")
+OURS = ("--model", "--served-model-name", "--host", "--port", "--api-key", "--enable-lora")  # of vLLM's arguments
+_KNOWN = {
+    *("port", "default_role", "roles", "ray_address", "sampling_server", "reward_functions", "judges"),
+    *("engine", "engine_arguments"),
+}
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,59}")
 _OF_A_JUDGE = ("url", "model", "key_env", "key_file", "criteria")
@@ -68,6 +78,8 @@ class Settings:
     reward_functions: Mapping[str, str] = field(default_factory=dict)  # name → package.module:function
     judges: Mapping[str, Judge] = field(default_factory=dict)
     sampling_server: str = ""
+    engine: str = ""  # of ENGINES, or an address; empty: what fits this machine
+    engine_arguments: tuple[str, ...] = ()
 
     @property
     def database(self) -> Path:
@@ -110,7 +122,9 @@ def read_home(home: Path, environment: Mapping[str, str] = os.environ) -> Settin
     role = _role(given.get("default_role", "engineer"), file)
     address = _address(given.get("ray_address", ""), file)
     functions, judges = _functions(given, environment, file), _judges(given, file)
-    return Settings(home, port, role, roles, address, functions, judges, _sampling_server(given, file))
+    sampled_by, engine = _sampling_server(given, file), _engine(given, environment, file)
+    arguments = _arguments(given, file)
+    return Settings(home, port, role, roles, address, functions, judges, sampled_by, engine, arguments)
 
 
 def _parsed(file: Path) -> dict[str, Any]:
@@ -150,6 +164,35 @@ def _sampling_server(given: Mapping[str, Any], file: Path) -> str:
             "into the variable PLUMBLINE_SAMPLING_KEY before Plumbline is started."
         )
     return str(value).rstrip("/").removesuffix("/v1")
+
+
+def _engine(given: Mapping[str, Any], environment: Mapping[str, str], file: Path) -> str:
+    """One of ENGINES, or an address without the path that all of them have."""
+    value = environment.get("PLUMBLINE_ENGINE") or given.get("engine", "")
+    if value in ("", *ENGINES):
+        return str(value)
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput(
+            f"The engine (PLUMBLINE_ENGINE or {file}) is one of {', '.join(ENGINES)}, or the address of a model "
+            f'server, "http://127.0.0.1:8000", not {value!r}.'
+        )
+    if parts.username or parts.password or parts.query:
+        raise BadInput(
+            f"The address of the engine (PLUMBLINE_ENGINE or {file}) may hold no name, password or query, since pages "
+            "show it. Put its key into the variable PLUMBLINE_ENGINE_KEY before Plumbline is started."
+        )
+    return str(value).rstrip("/").removesuffix("/v1")
+
+
+def _arguments(given: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    value = given.get("engine_arguments", [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadInput(f'{file}: engine_arguments is a list of texts, ["--tensor-parallel-size", "2"], not {value!r}.')
+    ours = [one for one in value if one.split("=")[0] in OURS]
+    if ours:
+        raise BadInput(f"{file}: {ours[0]} in engine_arguments is chosen by Plumbline. Leave it out.")
+    return tuple(value)
 
 
 def _role(value: object, file: Path) -> Role:

@@ -10,7 +10,7 @@ import pytest
 from storage import assignments, judgments, model_versions, people, projects, prompts, responses, runs, snapshots
 from storage.database import Database
 from storage.errors import BadInput, NotFound
-from storage.records import Assignment, Demonstration, Judgment, Message, Ranking, Rating, now
+from storage.records import Assignment, Demonstration, Judgment, Message, Ranking, Rating, Score, now
 from tests.makers import judgment, project, prompt, response, run, some_prompts, version
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -55,12 +55,31 @@ def test_changed_guidelines_become_the_next_version(database: Database) -> None:
 
 
 def test_every_kind_of_verdict_comes_back(database: Database) -> None:
-    said = judgment(
-        "q1", Ranking((("a",), ("b", "c")), strength=2), Rating("a", True), Rating("b", False), Demonstration("x", "a")
-    )
+    ranked = Ranking((("a",), ("b", "c")), strength=2)
+    ideal = Demonstration("x", "a", preferred=True)
+    said = judgment("q1", ranked, Rating("a", True), Rating("b", False), ideal, Demonstration("y"))
 
     assert database.write(lambda cursor: judgments.add(cursor, said))
     assert judgments.list_all(database) == [said]
+
+
+def test_scores_and_reasons_come_back_beside_judgments_without_any(database: Database) -> None:
+    scores = (Score("a", "helpful", 4), Score("b", "honest", 1))
+    plain = judgment("q1", Rating("a", True))
+    full = judgment("q2", Rating("a", True), scores=scores, reasons=("correct", "shorter"), flags=("unsafe",))
+    bare = judgment("q3", Rating("a", True))
+    database.write(lambda cursor: judgments.add(cursor, bare))
+    database.write(lambda cursor: judgments.insert_all(cursor, [plain, full]))
+
+    assert {one.id: one for one in judgments.list_all(database)} == {one.id: one for one in (plain, full, bare)}
+
+
+def test_what_a_lead_decides_about_a_project_comes_back(database: Database) -> None:
+    decided = {"overlap": 3, "gold_share": 0.1, "repeat_share": 0.05, "calibration": True}
+    asked = {"criteria": ("helpful", "honest"), "reasons": ("wrong",), "pair_from_edit": False}
+    saved = projects.save(database, project(**decided, **asked))
+
+    assert projects.get(database, "p1") == saved == project(**decided, **asked, created_at=saved.created_at)
 
 
 def test_a_judgment_sent_twice_is_stored_once(database: Database) -> None:
@@ -72,8 +91,9 @@ def test_a_judgment_sent_twice_is_stored_once(database: Database) -> None:
 
 
 def test_a_superseded_judgment_stays_but_stands_no_more(database: Database) -> None:
-    first = judgment("q1", Rating("a", True), project_id="p1")
-    second = judgment("q1", Rating("a", False), project_id="p1", supersedes=first.id)
+    given = {"project_id": "p1", "assignment_id": "given"}
+    first = judgment("q1", Rating("a", True), **given)
+    second = judgment("q1", Rating("a", False), **given, supersedes=first.id)
     for one in (first, second):
         database.write(lambda cursor, one=one: judgments.add(cursor, one))
 

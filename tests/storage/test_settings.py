@@ -34,6 +34,9 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
         ('ray_address = "127.0.0.1:8265"', "ray_address is the address of a Ray dashboard"),
         ('sampling_server = "127.0.0.1:8000"', "sampling_server is the address of a model server"),
         ('sampling_server = "http://me:secret@host"', "Put its key into the variable PLUMBLINE_SAMPLING_KEY"),
+        ('engine = "vlm"', "is one of vllm, embedded, or the address"),
+        ('engine = "http://me:secret@host"', "variable PLUMBLINE_ENGINE_KEY"),
+        ('engine_arguments = "--max-loras 2"', "list of texts"),
         ('colour = "red"', "'colour'"),
         ('port = "many"', "'many'"),
         ('default_role = "queen"', "'queen'"),
@@ -56,6 +59,16 @@ def test_the_address_of_a_sampling_server_ends_before_the_path_that_all_have(tmp
     write(tmp_path, 'sampling_server = "http://10.0.0.1:8000/v1/"\n')
     assert settings.read_home(tmp_path).sampling_server == "http://10.0.0.1:8000"
     assert settings.read_home(tmp_path / "elsewhere").sampling_server == ""
+
+
+def test_who_answers_is_chosen_in_the_file_or_the_environment(tmp_path: Path):
+    environment = write(tmp_path, 'engine = "vllm"\nengine_arguments = ["--max-loras", "2"]\n')
+    found = settings.read(environment)
+    assert (found.engine, found.engine_arguments) == ("vllm", ("--max-loras", "2"))
+    assert (
+        settings.read({**environment, "PLUMBLINE_ENGINE": "http://10.0.0.1:8000/v1"}).engine == "http://10.0.0.1:8000"
+    )
+    assert settings.read_home(tmp_path / "elsewhere", {}).engine == ""
 
 
 # ---- what may score answers
