@@ -1,6 +1,6 @@
 # make run    sets up everything and opens the app
 # make test   sets up everything and passes the tests
-# make vllm   sets up vLLM, for models that fill a GPU
+# make vllm   sets up vLLM, which answers where there is a GPU, and by choice elsewhere (engine = "vllm")
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -7,6 +7,7 @@ restarting the app changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from alignment.base_models import add_base
 from alignment.routes import PersonOf, method_title, require_engineer, settings_json, snapshot_json
 from alignment.run_directory import EVALUATION
 from alignment.scoring import Scores, score_answers
+from labeling.engines.supervisor import ServerState
+from labeling.engines.usage import Used
 from storage import model_versions, runs, snapshots
 from storage.database import Database
 from storage.records import ModelVersion, Run
@@ -27,7 +30,7 @@ WinRateOf = Callable[[str, str], Mapping[str, float] | None]
 
 
 class Serving(Protocol):
-    """What the model servers say of a version: labeling.engines.supervisor.Engines is one."""
+    """What the model servers say of a version, and of themselves: labeling.engines.supervisor.Engines is one."""
 
     @property
     def problems(self) -> Mapping[str, str]: ...
@@ -35,6 +38,10 @@ class Serving(Protocol):
     def ready(self, version_id: str) -> bool: ...
 
     def client(self, version_id: str) -> tuple[Scores, str]: ...
+
+    def usage(self, version_id: str) -> Used: ...
+
+    def state(self) -> list[ServerState]: ...
 
 
 class BaseModelBody(BaseModel):
@@ -65,6 +72,16 @@ def models_router(
     def list_versions(request: Request) -> dict[str, Any]:
         require_engineer(person_of(request))
         return {"versions": version_list(database, serving, win_rate_of)}
+
+    @router.get("/servers")
+    def list_servers(request: Request) -> dict[str, Any]:
+        """Figures that change by the second; the page asks for them apart."""
+        require_engineer(person_of(request))
+        served = {version.id: version for version in model_versions.served(database)}
+        return {
+            "servers": [server_json(state, served) for state in serving.state()],
+            "used": {version_id: asdict(serving.usage(version_id)) for version_id in served},
+        }
 
     @router.post("")
     def add(request: Request, body: BaseModelBody) -> dict[str, Any]:
@@ -145,6 +162,49 @@ def state_json(version: ModelVersion, serving: Serving) -> dict[str, Any]:
     if serving.ready(version.id):
         return {"served": True, "state": "served", "sentence": f"A model server {does} as this version."}
     return {"served": True, "state": "starting", "sentence": "Its model server is starting."}
+
+
+def server_json(state: ServerState, served: Mapping[str, ModelVersion]) -> dict[str, Any]:
+    """One server with its light: a kind and a word, and what stands behind it in a sentence."""
+    light, word, sentence = _light(state)
+    apart = [_why_apart(served[one]) for one in state.wanted if one in served]
+    return {
+        "base": Path(state.base_path).name,
+        "base_path": state.base_path,
+        "engine": state.engine,
+        "url": state.url,
+        "light": light,
+        "word": word,
+        "sentence": " ".join(filter(None, [sentence, *apart])),
+        "running": state.load.running,
+        "waiting": state.load.waiting,
+        "tokens_per_second": state.tokens_per_second,
+        "versions": list(state.wanted),
+    }
+
+
+def _light(state: ServerState) -> tuple[str, str, str]:
+    """It is well when tokens come while somebody waits for them, or nobody waits; that it says so is not enough."""
+    if state.status == "failed":
+        return "bad", "Down", state.detail
+    if state.status != "ready":
+        return "wait", "Starting" if state.status == "starting" else "Starting again", state.detail
+    if state.hangs:
+        silent = (
+            f"{state.load.running} requests are running and no token has come for {state.silent_seconds:.0f} seconds."
+        )
+        return "bad", "Hangs", f"{silent} If that goes on, unload its versions and load them again: it is started anew."
+    if missing := [one for one in state.wanted if one not in state.versions]:
+        return "warn", "Incomplete", f"Not served yet, or refused: {', '.join(missing)}."
+    return "run", "Answering" if state.load.running else "Ready", ""
+
+
+def _why_apart(version: ModelVersion) -> str:
+    if version.kind == "reward_model":
+        return f"{version.id} scores answers, so it has a server of its own."
+    if version.adapter_path is None and version.run_id is not None:
+        return f"{version.id} is whole weights of its own, so it has a server of its own."
+    return ""
 
 
 def _run_behind(run: Run) -> dict[str, Any]:

@@ -15,12 +15,15 @@ window.Plumbline.models = async (root) => {
   // a version that is being loaded, or restarted after a problem, changes without anybody's doing
   every(2, root, () => page.versions.some((version) => version.state === "starting" || version.state === "problem") && page.refresh());
   document.addEventListener("visibilitychange", () => !document.hidden && page.refresh());
+  every(2, root, () => page.measure());
   window.addEventListener("popstate", () => page.refresh());
 };
 
 class ModelsPage {
   constructor(root) {
     Object.assign(this, { root, versions: [], drawn: "", forms: new Map() });
+    this.servers = serversCard();
+    this.used = { all: {}, shown: make("dl", "kv") };
     this.notice = make("div", "notice");
     this.body = make("div", "stack");
     this.dialog = addDialog(() => this.refresh());
@@ -56,10 +59,27 @@ class ModelsPage {
   drawVersions(chosen) {
     const before = this.body.querySelector(".tree .scroll")?.scrollLeft ?? 0;
     const tree = family(this.versions, chosen, (id) => this.choose(id)), scroller = tree.querySelector(".scroll");
-    fill(this.body, make("div", "mods", make("div", "stack", tree, this.table(chosen), chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
+    fill(this.body, make("div", "mods", make("div", "stack", tree, this.table(chosen), this.servers.card, chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
+    this.shownId = chosen.id;
+    this.showUsed();
     scroller.scrollLeft = before;
     if (this.inView !== chosen.id) bringIntoView(scroller, tree.querySelector(".nd.sel"));
     this.inView = chosen.id;
+  }
+
+  /** Figures that change by the second: they are put into what is drawn, and nothing else is drawn anew. */
+  async measure() {
+    try {
+      const { servers, used } = await api("/api/models/servers");
+      this.used.all = used;
+      this.servers.show(servers);
+      this.showUsed();
+    } catch { /* refresh says what is wrong */ }
+  }
+
+  showUsed() {
+    const used = this.used.all[this.shownId];
+    fill(this.used.shown, used?.requests ? usedFacts(used) : make("dd", "mut", "Nobody has asked it since its server was started."));
   }
 
   choose(id) {
@@ -125,9 +145,38 @@ class ModelsPage {
       make("div", "row", this.loadButton(version, "card"), version.parent && version.kind === "policy" && make("a", { class: "btn sm", href: `/compare/?${new URLSearchParams({ a: version.id, b: version.parent })}` }, "Compare blind")),
       version.kind === "reward_model" && [make("hr"), make("h3", "gap", "How often it is right"), trust(version)],
       make("hr"), make("h3", "gap", "Where it comes from"), lineage(version, base),
+      version.served && version.kind === "policy" && [make("hr"), make("h3", "gap", "How fast it answers"), this.used.shown],
       make("hr"), facts(version, base));
   }
 }
+
+// ---- the servers: a light that means that tokens come while somebody waits for them ----
+
+function serversCard() {
+  const rows = make("tbody"), heads = ["Server", "State", "Tokens a second", "Answering", "Waiting", "Versions"];
+  const head = make("tr", "", heads.map((name, column) => make("th", column > 1 && column < 5 ? "n" : "", name)));
+  const card = make("section", { class: "card servers", "aria-label": "Servers", hidden: true },
+    make("div", "ct", make("h2", "", "Servers"), make("span", "mut small", "Speed is that of the last 20 seconds.")),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of servers" }, make("table", "tpad", make("thead", "", head), rows)));
+  let shown = "";
+  return { card, show(servers) {
+    card.hidden = !servers.length;
+    if (shown === (shown = JSON.stringify(servers))) return;
+    fill(rows, servers.map(serverRows));
+  } };
+}
+
+function serverRows(server) {
+  const row = make("tr", "", make("td", "", make("b", "", server.base), make("span", "sub", server.engine)), make("td", "", state(server.light, server.word)),
+    make("td", "n", Math.round(server.tokens_per_second).toLocaleString("en")), make("td", "n", server.running.toLocaleString("en")), make("td", "n", server.waiting.toLocaleString("en")),
+    make("td", "", server.versions.join(", ")));
+  return server.sentence ? [row, make("tr", "said", make("td", { colspan: 6 }, server.sentence))] : [row];
+}
+
+const usedFacts = (used) => [["Speed", `${Math.round(used.tokens_per_second).toLocaleString("en")} tokens a second, while somebody waits`],
+  ["Latency", `${used.seconds_a_request.toFixed(used.seconds_a_request < 10 ? 1 : 0)} s a request, the median`],
+  ["Asked", `${count(used.requests, "time")}, ${used.tokens.toLocaleString("en")} tokens given${used.in_flight ? `; ${used.in_flight} being answered` : ""}`]]
+  .map(([name, value]) => [make("dt", "", name), make("dd", "num", value)]);
 
 // ---- what is behind a version ----
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from labeling.engines.model_folder import BASE_MARK
+from labeling.engines.tensor_file import tensor_shapes
 
 Shape = tuple[int, int]
 HEAD = "score"
@@ -27,15 +28,20 @@ class AdapterRefused(Exception):
         self.status = status
 
 
-def check_adapter(folder: Path, linear_shapes: Mapping[str, Shape], max_rank: int, base_fingerprint: str) -> None:
+def check_adapter(
+    folder: Path, linear_shapes: Mapping[str, Shape] | None, max_rank: int, base_fingerprint: str
+) -> None:
     """Raises AdapterRefused unless the LoRA in `folder` fits the base.
 
-    linear_shapes: the linear layers of the base that an adapter may change, name → (in, out).
+    linear_shapes: the linear layers of the base that an adapter may change, name → (in, out); None where the adapter
+    is known by its mark.
     """
     config = _read_config(folder)
     _check_kind(config, max_rank)
     _check_fingerprint(folder, base_fingerprint)
-    _check_shapes(config, _read_shapes(folder / "adapter_model.safetensors"), linear_shapes)
+    tensors = _read_shapes(folder / "adapter_model.safetensors")
+    if linear_shapes is not None:
+        _check_shapes(config, tensors, linear_shapes)
 
 
 def check_reward_adapter(folder: Path, base_fingerprint: str) -> None:
@@ -104,22 +110,13 @@ def _check_fingerprint(folder: Path, base_fingerprint: str) -> None:
 
 
 def _read_shapes(file: Path) -> dict[str, Shape]:
-    """Tensor name → shape, from the header of a safetensors file."""
+    """Tensor name → shape."""
     if not file.is_file():
         raise AdapterRefused(404, f"No adapter found for {file.parent}: it holds no {file.name}")
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header_bytes = stream.read(size) if size < 100_000_000 else b""
     try:
-        header = json.loads(header_bytes)
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = max(entry["data_offsets"][1] for entry in tensors.values())
-        shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AdapterRefused(500, f"Error while deserializing header: {error}") from error
-    if 8 + size + ends != file.stat().st_size:
-        raise AdapterRefused(500, "Error while deserializing header: incomplete metadata, file not fully covered")
-    return shapes
+        return {name: cast("Shape", shape) for name, shape in tensor_shapes(file).items()}
+    except ValueError as error:
+        raise AdapterRefused(500, str(error)) from error
 
 
 def _check_shapes(config: Mapping[str, Any], tensors: Mapping[str, Shape], linear_shapes: Mapping[str, Shape]) -> None:

@@ -12,18 +12,22 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from labeling.engines.usage import Usage
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
 PAUSES = (0.2, 0.6, 1.8)  # seconds before the second, third and fourth try
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a long answer on a slow machine; a server that is there connects at once
+SOON = httpx.Timeout(30.0, connect=5.0)  # for what needs no answer of the model: whoever keeps the servers waits for it
 _WHOLE_DISTRIBUTION = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}  # a model's own defaults may say otherwise
+_ENGINE_IS_GONE = "EngineCore encountered an issue"  # of a vLLM whose engine process has died; it ends a second later
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -57,6 +61,15 @@ class Delta:
     finish_reason: str | None
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a server is doing, and what it has done since it started."""
+
+    running: int = 0
+    waiting: int = 0
+    tokens_generated: int = 0
+
+
 class EngineClient:
     """Asks the server at `url`. One client may be used by many threads.
 
@@ -74,6 +87,7 @@ class EngineClient:
             "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
+        self.usage = Usage()
         self._server_name = ""
 
     def close(self) -> None:
@@ -86,16 +100,35 @@ class EngineClient:
         except httpx.HTTPError:
             return False
 
+    def answers(self) -> bool:
+        """Whether anybody is there who does not say that it cannot answer; not every server has a /health."""
+        try:
+            return self._http.get("/health", timeout=2.0).status_code != 503
+        except httpx.HTTPError:
+            return False
+
     def server_name(self) -> str:
         """Which engine answers, for the record: "embedded 0.1", "vllm 0.32.0". Asked once."""
         if not self._server_name:
-            said = self._ask("GET", "/version").json()
-            self._server_name = f"{said.get('name', 'vllm')} {said['version']}"  # vLLM says only its version
+            try:
+                said = {"name": "vllm", **self._told("GET", "/version")}
+            except EngineRefused:  # it speaks the OpenAI API and nothing of vLLM's own
+                said = {"name": "openai-compatible", "version": self.url}
+            self._server_name = f"{said['name']} {said.get('version', '')}".strip()  # vLLM says only its version
         return self._server_name
+
+    @property
+    def known_name(self) -> str:
+        """Its name where it has been asked for it already; empty else."""
+        return self._server_name
+
+    @property
+    def speaks_as_vllm(self) -> bool:
+        return self.server_name().startswith("vllm")
 
     def models(self) -> list[str]:
         """The names that can be asked: the base under its names, then the adapters."""
-        return [model["id"] for model in self._ask("GET", "/v1/models").json()["data"]]
+        return [card["id"] for card in self._cards()]
 
     def complete(
         self,
@@ -111,12 +144,11 @@ class EngineClient:
     ) -> list[Completion]:
         """`n` samples of the answer to a rendered prompt, in order of index; sample i is seeded with seed + i.
 
+        Where prompt and answer together fill the context, an answer ends there, as `length`, short of `max_tokens`.
         At temperature 0 there is only one answer, so one comes back whatever `n` is.
         """
         body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
-        started = time.monotonic()
-        reply = self._ask("POST", "/v1/completions", body).json()
-        return _completions(reply, seed, time.monotonic() - started)
+        return self._completions(model, "/v1/completions", body, seed)
 
     def sample_tokens(self, model: str, prompt: Sequence[int], *, max_tokens: int, seed: int) -> SampledTokens:
         """One sample of the model's own distribution: temperature 1, nothing cut off, whatever the server's defaults.
@@ -155,9 +187,7 @@ class EngineClient:
         """
         body = {"model": model, "messages": [dict(message) for message in messages], **extra}
         body |= _sampling(n, temperature, top_p, max_tokens, seed)
-        started = time.monotonic()
-        reply = self._ask("POST", "/v1/chat/completions", body).json()
-        return _completions(reply, seed, time.monotonic() - started)
+        return self._completions(model, "/v1/chat/completions", body, seed)
 
     async def stream(
         self,
@@ -170,26 +200,35 @@ class EngineClient:
         max_tokens: int = 256,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        **extra: Any,
     ) -> AsyncIterator[Delta]:
         """The same samples as `complete`, piece by piece. Leaving the loop early stops the server's work on them.
 
-        Close it for that (`contextlib.aclosing`), or the work goes on until the generator is collected.
+        Close it for that (`contextlib.aclosing`), or the work goes on until the generator is collected. `extra` goes
+        into the request as it is (`ignore_eos`, say).
         """
         body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
-        body |= {"stream": True, "return_token_ids": False}
+        body |= {"stream": True, "return_token_ids": False, "stream_options": {"include_usage": True}, **extra}
         try:
-            async with (
-                httpx.AsyncClient(**self._settings) as http,
-                http.stream("POST", "/v1/completions", json=body) as reply,
-            ):
-                if reply.status_code != 200:
-                    await reply.aread()
-                    raise _refusal(reply)
-                async for line in reply.aiter_lines():
-                    for delta in _deltas(line):
-                        yield delta
+            with self.usage.asking(model) as asking:
+                async with aclosing(self._lines(body)) as lines:
+                    async for line in lines:
+                        asking.tokens += _tokens_told(line)
+                        for delta in _deltas(line):
+                            yield delta
         except httpx.HTTPError as error:
             raise self._unavailable(error) from error
+
+    async def _lines(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
+        async with (
+            httpx.AsyncClient(**self._settings) as http,
+            http.stream("POST", "/v1/completions", json=body) as reply,
+        ):
+            if reply.status_code != 200:
+                await reply.aread()
+                raise _refusal(reply)
+            async for line in reply.aiter_lines():
+                yield line
 
     def score(self, model: str, inputs: Sequence[str] | Sequence[Sequence[int]]) -> list[float]:
         """What a reward model gives each input: rendered prompt and answer, or their token ids. Raw, not squeezed."""
@@ -215,7 +254,7 @@ class EngineClient:
 
     def unload_adapter(self, name: str) -> None:
         """After EngineUnavailable it may be gone all the same: `models` says."""
-        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, pauses=())
+        self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, pauses=(), timeout=SOON)
 
     def tokenize(
         self, model: str, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None
@@ -226,35 +265,90 @@ class EngineClient:
             body |= {"messages": [dict(message) for message in messages], "add_generation_prompt": True}
         else:
             body |= {"prompt": prompt, "add_special_tokens": False}
-        ids: list[int] = self._ask("POST", "/tokenize", body).json()["tokens"]
+        ids: list[int] = self._told("POST", "/tokenize", body)["tokens"]
         return ids
+
+    def adapters(self) -> list[str]:
+        """The names of the adapters that are loaded."""
+        return [card["id"] for card in self._cards() if card.get("parent")]
+
+    def bases(self) -> list[str]:
+        """The names of the base: what is no adapter."""
+        return [card["id"] for card in self._cards() if not card.get("parent")]
 
     def base_root(self) -> str:
         """Where the server has its base from: the folder or the name that it was started with."""
-        cards = self._ask("GET", "/v1/models").json()["data"]
-        return next((str(card["root"]) for card in cards if card.get("root") and not card.get("parent")), "")
+        return next((str(card["root"]) for card in self._cards() if card.get("root") and not card.get("parent")), "")
 
     def context_length(self) -> int:
         """How many tokens prompt and answer may have together."""
-        cards = self._ask("GET", "/v1/models").json()["data"]
-        return next(int(card["max_model_len"]) for card in cards if card.get("max_model_len"))
+        return next(int(card["max_model_len"]) for card in self._cards() if card.get("max_model_len"))
 
     def tokens_generated(self) -> int:
         """How many tokens the server has generated since it started."""
-        lines = self._ask("GET", "/metrics").text.splitlines()
-        counts = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("vllm:generation_tokens_total")]
-        return int(sum(float(count) for count in counts))
+        return self.load().tokens_generated
+
+    def load(self) -> Load:
+        """What the server is doing, all of its models together."""
+        lines = [
+            line for line in self._ask("GET", "/metrics", timeout=SOON).text.splitlines() if line.startswith("vllm:")
+        ]
+
+        def total(name: str) -> int:
+            return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0] == name))
+
+        counts = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:generation_tokens_total")
+        return Load(*map(total, counts))
+
+    def _cards(self) -> list[dict[str, Any]]:
+        """Of /v1/models: the base under its names, and the adapters."""
+        cards = self._told("GET", "/v1/models").get("data")
+        if not isinstance(cards, list) or not all(isinstance(card, dict) and "id" in card for card in cards):
+            raise self._no_server_of_models()
+        return cards
+
+    def _told(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Raises EngineRefused where the reply is no JSON object: some other program answers there."""
+        try:
+            told = self._ask(method, path, body, timeout=TIMEOUT if body else SOON).json()
+        except ValueError as error:
+            raise self._no_server_of_models() from error
+        if not isinstance(told, dict):
+            raise self._no_server_of_models()
+        return told
+
+    def _no_server_of_models(self) -> EngineRefused:
+        return EngineRefused(
+            f"What answers at {self.url} is no OpenAI-compatible model server. Name the address of one."
+        )
+
+    def _completions(self, model: str, path: str, body: Mapping[str, Any], seed: int | None) -> list[Completion]:
+        started = time.monotonic()
+        with self.usage.asking(model) as asking:
+            reply = self._told("POST", path, body)
+            completions = _completions(reply, seed, time.monotonic() - started)
+            asking.tokens = sum(completion.completion_tokens for completion in completions)
+        return completions
 
     def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, pauses: Sequence[float] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        pauses: Sequence[float] | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> httpx.Response:
         for pause in (*(PAUSES if pauses is None else pauses), None):
             try:
-                reply = self._http.request(method, path, json=body)
+                reply = self._http.request(method, path, json=body, timeout=timeout)
             except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
                 if pause is None:
                     raise self._unavailable(error) from error
             except httpx.HTTPError as error:
+                raise self._unavailable(error) from error
+            except RuntimeError as error:  # closed meanwhile, because the server has ended
+                if not self._http.is_closed:
+                    raise
                 raise self._unavailable(error) from error
             else:
                 if reply.status_code == 200:
@@ -264,7 +358,7 @@ class EngineClient:
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _unavailable(self, error: httpx.HTTPError) -> EngineUnavailable:
+    def _unavailable(self, error: httpx.HTTPError | RuntimeError) -> EngineUnavailable:
         what = str(error) or type(error).__name__
         return EngineUnavailable(
             f"The model server at {self.url} does not answer ({what}). It may be starting or restarting: "
@@ -322,14 +416,23 @@ def _completions(reply: Mapping[str, Any], seed: int | None, latency: float) -> 
 def _deltas(line: str) -> list[Delta]:
     """The pieces in one line of a stream of server-sent events; usage and the end mark hold none.
 
-    Raises EngineRefused when the server broke off in the middle.
+    Raises EngineRefused when the server broke off in the middle, EngineUnavailable when that was its end.
     """
     if not line.startswith("data: ") or line == "data: [DONE]":
         return []
     chunk = json.loads(line.removeprefix("data: "))
     if "error" in chunk:
-        raise EngineRefused(f"The model server broke off: {chunk['error']['message']}")
+        gone = _ENGINE_IS_GONE in chunk["error"]["message"]
+        raise (EngineUnavailable if gone else EngineRefused)(f"The model server broke off: {chunk['error']['message']}")
     return [Delta(choice["index"], choice["text"], choice["finish_reason"]) for choice in chunk["choices"]]
+
+
+def _tokens_told(line: str) -> int:
+    """How many tokens the end of a stream says it has had."""
+    if not line.startswith("data: {") or '"usage"' not in line:
+        return 0
+    usage = json.loads(line.removeprefix("data: ")).get("usage") or {}
+    return int(usage.get("completion_tokens", 0))
 
 
 def _refusal(reply: httpx.Response) -> EngineRefused | EngineUnavailable:
@@ -340,4 +443,6 @@ def _refusal(reply: httpx.Response) -> EngineRefused | EngineUnavailable:
         message = reply.text[:300] or reply.reason_phrase
     if reply.status_code == 503:
         return EngineUnavailable(f"The model server is not ready: {message}")
+    if _ENGINE_IS_GONE in message:
+        return EngineUnavailable(f"The model server has lost its engine and is being started again: {message}")
     return EngineRefused(f"The model server refused ({reply.status_code}): {message}")

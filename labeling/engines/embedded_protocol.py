@@ -155,20 +155,22 @@ class UnloadAdapterRequest(BaseModel):
 
 
 def room(prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
-    """How many tokens the answer may have. Raises Refusal when prompt and answer do not fit together."""
-    wanted = max_tokens or 1
-    if prompt_tokens + wanted > max_model_len:
-        raise too_long(prompt_tokens, max_tokens or 0, max_model_len)
-    return max_tokens or max_model_len - prompt_tokens
+    """How many tokens the answer may have: no more than the prompt leaves, as vLLM has it, and without a word.
+
+    Raises Refusal when the prompt leaves none.
+    """
+    left = max_model_len - prompt_tokens
+    if left < 1:
+        raise too_long(prompt_tokens, max_model_len)
+    return min(max_tokens or left, left)
 
 
-def too_long(prompt_tokens: int, max_tokens: int, max_model_len: int) -> Refusal:
+def too_long(prompt_tokens: int, max_model_len: int) -> Refusal:
     return Refusal(
         400,
-        f"This model's maximum context length is {max_model_len} tokens. However, you requested {max_tokens} "
-        f"output tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
-        f"{prompt_tokens + max_tokens} tokens. Please reduce the length of the input prompt or the number "
-        f"of requested output tokens. (parameter=input_tokens, value={prompt_tokens})",
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains at least "
+        f"{prompt_tokens} input tokens. Please reduce the length of the input prompt. "
+        f"(parameter=input_tokens, value={prompt_tokens})",
         param="input_tokens",
     )
 

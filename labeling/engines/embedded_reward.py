@@ -52,7 +52,7 @@ class RewardServer:
         self._scorer = load(base, adapter)
         self._tokenizer = AutoTokenizer.from_pretrained(base)
         self._names = list(names)
-        self._root = str(adapter or base)
+        self._root = str(base)
         self._max_model_len = min(max_model_len or context_length(base), context_length(base))
         self._started = int(time.time())
         self._running = 0
@@ -127,7 +127,7 @@ class RewardServer:
         if not sequence:
             raise Refusal(400, "The decoder prompt cannot be empty")
         if len(sequence) > self._max_model_len:
-            raise too_long(len(sequence), 0, self._max_model_len)
+            raise too_long(len(sequence), self._max_model_len)
         for token in sequence:
             if not 0 <= token < len(self._tokenizer):
                 raise Refusal(400, f"Token id {token} is out of vocabulary")

@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from labeling.engines.tensor_file import tensor_shapes
 from storage.errors import ModelNotLoadable
 
 BASE_MARK = "base.json"
@@ -154,7 +156,7 @@ def _check_weights(folder: Path) -> None:
             raise ModelNotLoadable(f"{index} cannot be read ({error}). Copy or download it again.") from error
     missing = sorted(name for name in wanted if not (folder / name).is_file())
     if not missing:
-        return
+        return _check_whole(folder, wanted)
     found = sorted(file.name for kind in ("*.bin", "*.gguf", "*.pt", "*.pth", "*.onnx") for file in folder.glob(kind))
     if found:
         raise ModelNotLoadable(
@@ -166,3 +168,14 @@ def _check_weights(folder: Path) -> None:
         + (f" ({len(missing)} of {len(wanted)} weight files are missing)" if len(wanted) > 1 else "")
         + ": the download is incomplete, or this is not a model's folder."
     )
+
+
+def _check_whole(folder: Path, weight_files: Iterable[str]) -> None:
+    """A copy that was cut short looks like a model until a server has spent half a minute on it."""
+    for name in sorted(weight_files):
+        try:
+            tensor_shapes(folder / name)
+        except ValueError as error:
+            raise ModelNotLoadable(
+                f"{folder / name} is damaged or cut short ({error}). Copy or download it again."
+            ) from error

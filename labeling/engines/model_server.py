@@ -1,7 +1,8 @@
 """One server process of one base: started, watched, started again when it dies.
 
 It dies with the app, whatever ends the app (tether.py), and its whole process group is swept when it has died itself.
-It tells its port through a file that it writes once it answers, so two apps on one machine never fight over a number.
+Its port stands in a file, which our own server writes once it answers and the command of vLLM at once; so two apps on
+one machine never fight over a number. Whoever answers there is asked which model it serves before it is believed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from typing import Literal
 
 from labeling.engines.client import EngineClient
 from labeling.engines.model_folder import check_model_folder, served_context
-from labeling.engines.tether import tethered
+from labeling.engines.pulse import Pulse
+from labeling.engines.tether import POLITE_SECONDS, tethered_group
+from labeling.engines.vllm_server import cause
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
 Status = Literal["starting", "ready", "restarting", "failed", "stopped"]
 Command = Callable[[Path, str, Path], list[str]]
-"""(folder of the base, its served name, port file) → the command that serves it."""
+"""(folder of the base, its served name, port file) → the command that serves it.
+
+Raises ModelNotLoadable where it cannot succeed, with what to do.
+"""
 
 BASE_NAME = "base"
 START_SECONDS = 600.0  # a large model on a slow disk
@@ -58,24 +64,26 @@ class ModelServer:
 
     def __init__(self, base_path: str, log_path: Path, command: Command = embedded_command) -> None:
         self.base_path = base_path
+        self.base_name = BASE_NAME
         self.log_path = log_path
         self.status: Status = "starting"
         self.detail = ""  # for the person at the screen: what it is doing, or why it is not
         self.client: EngineClient | None = None  # while it is ready
-        self.tokens_generated = 0
+        self.pulse = Pulse()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path(base_path)
         self._port_file = log_path.with_suffix(".port")
         self._log_starts_at = 0
         self._started_at = 0.0
         self._failures = 0
+        self._why = ""  # the latest start failed; shown until one succeeds
         self._try_again_at = 0.0
         self._look_again_at = 0.0
         self._unanswered = 0
 
-    @property
-    def url(self) -> str | None:
-        return self.client.url if self.client else None
+    def base_folder(self) -> Path:
+        return self._folder
 
     @property
     def pid(self) -> int | None:
@@ -97,14 +105,14 @@ class ModelServer:
     def start(self) -> None:
         """Start the process; the calling thread must live as long as the app."""
         self._port_file.unlink(missing_ok=True)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            base = check_model_folder(self.base_path)
-        except ModelNotLoadable as error:  # no matter how often it is tried, unless somebody mends the folder
+            self._folder = check_model_folder(self.base_path)
+            command = tethered_group(self._command(self._folder, BASE_NAME, self._port_file.absolute()))
+        except ModelNotLoadable as error:  # no matter how often it is tried, unless somebody mends it
             self.status, self.detail = "failed", str(error)
             self._try_again_at = time.monotonic() + PAUSES[-1]
             return
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        command = tethered(self._command(base, BASE_NAME, self._port_file.absolute()), signal.SIGTERM)
         with self.log_path.open("ab") as log:
             self._log_starts_at = log.tell()
             self._process = subprocess.Popen(
@@ -112,7 +120,7 @@ class ModelServer:
             )
         self._started_at = time.monotonic()
         self.status = "restarting" if self._failures else "starting"
-        self.detail = "The model is being loaded; try again in a moment."
+        self.detail = f"{self._why}The model is being loaded; try again in a moment."
 
     def stop(self) -> None:
         """End it, politely first. What it was answering is lost."""
@@ -120,7 +128,7 @@ class ModelServer:
         if process is not None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
+                process.wait(timeout=POLITE_SECONDS + 2)
         self._let_go()
         self.status, self.detail = "stopped", ""
 
@@ -130,24 +138,30 @@ class ModelServer:
             return []
         with self.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_starts_at, size - 20_000))
+            log.seek(max(self._log_starts_at, size - 200_000))
             text = log.read().decode("utf-8", "replace")
         return [line for line in text.splitlines() if line.strip()][-lines:]
 
     def _look_for_start(self, now: float) -> None:
         if self._port_file.is_file():
             client = EngineClient(f"http://127.0.0.1:{self._port_file.read_text()}")
-            if client.health():
+            if client.health() and self._is_ours(client):
                 self.client, self._unanswered = client, 0
-                self.status, self.detail = "ready", ""
+                self.status, self.detail, self._why = "ready", "", ""
                 return
             client.close()
         if now - self._started_at > START_SECONDS:
             self._failed(f"The model server of {self.base_path} did not start within {START_SECONDS:.0f} seconds.")
         else:
-            self.detail = (
-                f"The model is being loaded, for {now - self._started_at:.0f} seconds now; try again in a moment."
-            )
+            seconds = f"{now - self._started_at:.0f} seconds"
+            self.detail = f"{self._why}The model is being loaded, for {seconds} now; try again in a moment."
+
+    def _is_ours(self, client: EngineClient) -> bool:
+        """Another program may have taken the port in the moment between its choice and its use."""
+        try:
+            return client.base_root() in ("", str(self._folder))
+        except (EngineUnavailable, EngineRefused):
+            return False
 
     def _look_for_life(self, now: float) -> None:
         assert self.client is not None
@@ -157,7 +171,7 @@ class ModelServer:
         if self.client.health():
             self._unanswered = 0
             with suppress(EngineUnavailable, EngineRefused):
-                self.tokens_generated = self.client.tokens_generated()
+                self.pulse.feel(self.client.load(), now)
             return
         self._unanswered += 1
         if self._unanswered >= DEAF_AFTER:
@@ -167,6 +181,7 @@ class ModelServer:
         """Sweep up, and try again after a pause that grows."""
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
+        self._why = f"{sentence} "
         self._try_again_at = time.monotonic() + pause
         self._let_go()
         self.status = "failed" if self._failures >= len(PAUSES) else "restarting"
@@ -176,13 +191,12 @@ class ModelServer:
         if code < 0:
             name = signal.Signals(-code).name
             return f"was killed by {name}" + (", as happens when memory runs out" if name == "SIGKILL" else "")
-        last = (self.log_tail(1) or ["nothing"])[0][:300]
-        return f"ended with exit code {code}; it said last: {last} (all of it: {self.log_path})"
+        return f"ended with exit code {code}: {cause(self.log_tail(1000))[:400]} (its log: {self.log_path})"
 
     def _let_go(self) -> None:
         if self.client is not None:
             self.client.close()
-        self.client = None
+        self.client, self.pulse = None, Pulse()
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # itself, and whatever it has left behind

@@ -6,6 +6,10 @@ started again and its adapters put back. The keeper starts every child itself, b
 started it.
 
 A version that cannot be served is reported in `problems` and disturbs no other.
+
+vLLM is asked for the base as for one more adapter, an untrained one: see base_layers.py. It reads an adapter from disk
+again when it has put it aside for others, and dies when its folder is gone; so an adapter is unloaded as soon as that
+is seen. On a server that others use too, our adapters have a prefix of their own, and only those are unloaded.
 """
 
 from __future__ import annotations
@@ -15,17 +19,22 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
-from labeling.engines.client import EngineClient
+from labeling.engines.adopted_server import AdoptedServer
+from labeling.engines.base_layers import write_untrained_adapter
+from labeling.engines.client import EngineClient, Load
+from labeling.engines.faithful import Base, Trained, refuse_other
 from labeling.engines.model_folder import check_model_folder
-from labeling.engines.model_server import BASE_NAME, Command, ModelServer, Status, embedded_command, reward_command
+from labeling.engines.model_server import Command, ModelServer, Status, embedded_command, reward_command
+from labeling.engines.usage import Used
 from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable, NotFound
 
-__all__ = ["Engines", "ModelServer", "ServedVersion", "ServerState", "check_model_folder"]
+__all__ = ["Adopted", "Engines", "ModelServer", "ServedVersion", "ServerState", "check_model_folder"]
 
 TICK_SECONDS = 0.2
 TRY_AGAIN_SECONDS = 30.0  # after an adapter was refused: its folder may have been mended
@@ -41,6 +50,8 @@ class ServedVersion:
     base_path: str
     adapter_path: str | None
     kind: str = "policy"
+    trained: Trained = field(default_factory=Trained)
+    template: str = ""  # the fingerprint of the one that prompts go through
 
     @property
     def place(self) -> str:
@@ -55,24 +66,39 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
+class Adopted:
+    """A server that somebody else runs."""
+
+    url: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class ServerState:
-    """One server, for a page."""
+    """One server, for a page: who should answer there, and who does; how long it has been silent while asked."""
 
     base_path: str
+    engine: str
     url: str | None
     pid: int | None
     status: Status
     detail: str
+    wanted: tuple[str, ...]
     versions: tuple[str, ...]
-    tokens_generated: int
+    load: Load
+    tokens_per_second: float
+    silent_seconds: float
+    hangs: bool
 
 
 class Engines:
     """All model servers of the app. Every method may be called from any thread, and none waits but `wait_ready`."""
 
-    def __init__(self, log_folder: Path, command: Command = embedded_command) -> None:
+    def __init__(self, log_folder: Path, command: Command = embedded_command, adopted: Adopted | None = None) -> None:
+        """Policies are served with `command`, or by the adopted server; reward models by our own small server."""
         self._log_folder = log_folder
         self._command = command
+        self._adopted = adopted
         self._wanted: tuple[ServedVersion, ...] = ()
         self._servers: dict[str, _ServerWithAdapters] = {}
         self._changed = threading.Condition()
@@ -116,7 +142,16 @@ class Engines:
         client = server.client_of(version) if server else None
         if client is None:
             raise (server.why_not(version) if server else EngineUnavailable("The model server is being started."))
-        return client, version.id if version.is_adapter_on_shared_base else BASE_NAME
+        assert server is not None
+        return client, server.name_of(version)
+
+    def usage(self, version_id: str) -> Used:
+        """What this version was asked since its server was started."""
+        try:
+            client, name = self.client(version_id)
+        except AppError:
+            return Used()
+        return client.usage.of(name)
 
     def state(self) -> list[ServerState]:
         """The servers, in the order of their versions."""
@@ -168,12 +203,18 @@ class Engines:
             del self._servers[place]
         for place, version in wanted.items():
             if place not in self._servers:
-                self._servers[place] = _ServerWithAdapters(self._server_for(version))
-            self._servers[place].tend(self._at(place))
+                self._servers[place] = self._server_for(version)
+            self._servers[place].tend_apart(self._at(place))
 
-    def _server_for(self, version: ServedVersion) -> ModelServer:
+    def _server_for(self, version: ServedVersion) -> _ServerWithAdapters:
+        log = self._log_path(version)
+        untrained = log.with_suffix(".untrained").absolute()
+        if self._adopted and version.kind == "policy":
+            prefix = f"plumbline-{hashlib.sha256(str(log.absolute()).encode()).hexdigest()[:8]}-"
+            server = AdoptedServer(self._adopted.url, self._adopted.key, version.base_path)
+            return _ServerWithAdapters(server, untrained, prefix)
         command = self._command if version.kind == "policy" else reward_command(version.adapter_path)
-        return ModelServer(version.base_path, self._log_path(version), command)
+        return _ServerWithAdapters(ModelServer(version.base_path, log, command), untrained)
 
     def _log_path(self, version: ServedVersion) -> Path:
         told_apart = hashlib.sha256(version.place.encode()).hexdigest()[:6]
@@ -184,70 +225,162 @@ class Engines:
 class _ServerWithAdapters:
     """One server and the adapters on it."""
 
-    def __init__(self, server: ModelServer) -> None:
+    def __init__(self, server: ModelServer | AdoptedServer, untrained: Path, prefix: str = "") -> None:
         self._server = server
-        self._loaded_into: EngineClient | None = None  # a client a start: a new one begins without adapters
-        self._loaded: set[str] = set()  # version ids
+        self._untrained = untrained  # the folder of the adapter that changes nothing
+        self._prefix = prefix  # of the names of our adapters
+        self._fault = ""  # what the latest look ended with, if it was nothing that can be expected
+        self._begin(None)
+
+    def _begin(self, client: EngineClient | None) -> None:
+        """A new client is a new start of the server, which has no adapters then."""
+        self._client = client
+        self._base: Base | None = None
+        self._base_name = ""  # what the base is asked as
+        self._checked: set[str] = set()  # version ids
+        self._loaded: set[str] = set()  # names
         self._in_doubt = True  # only the server knows what is loaded: the reply to the last change may be lost
         self._refused: dict[str, tuple[str, float]] = {}  # version id → why, and when to try again
+
+    def tend_apart(self, versions: Sequence[ServedVersion]) -> None:
+        """What nobody foresaw in one server is said of its versions, and is no trouble of the other servers."""
+        try:
+            self.tend(versions)
+            self._fault = ""
+        except Exception as error:
+            fault = f"Something unexpected went wrong with the model server ({type(error).__name__}: {error})."
+            if fault != self._fault:
+                log.exception("tending the model server of %s failed", self._server.base_path)
+            self._fault = fault
 
     def tend(self, versions: Sequence[ServedVersion]) -> None:
         self._server.look()
         client = self._server.client
-        if client is not self._loaded_into:
-            self._loaded_into, self._loaded, self._refused, self._in_doubt = client, set(), {}, True
+        if client is not self._client:
+            self._begin(client)
         if client is None:
             return
-        wanted = {one.id: str(one.adapter_path) for one in versions if one.is_adapter_on_shared_base}
-        self._refused = {name: reason for name, reason in self._refused.items() if name in wanted}
+        ids = {version.id for version in versions}
+        self._refused = {name: reason for name, reason in self._refused.items() if name in ids}
         try:
-            self._bring(client, wanted)
-        except EngineUnavailable as error:  # the next look will see what has become of it
+            client.server_name()  # for the page; it is asked once
+            self._bring(client, versions)
+        except (EngineUnavailable, EngineRefused) as error:  # the next look will see what has become of it
             self._in_doubt = True
             log.warning("%s", error)
 
     def problem(self, version: ServedVersion) -> str | None:
         if version.id in self._refused:
             return self._refused[version.id][0]
+        if self._fault:
+            return self._fault
         return self._server.detail if self._server.status == "failed" else None
 
     def client_of(self, version: ServedVersion) -> EngineClient | None:
         client = self._server.client
-        if client is None or not version.is_adapter_on_shared_base:
+        if client is None or version.kind != "policy":
             return client
-        return client if client is self._loaded_into and version.id in self._loaded else None
+        is_there = not version.is_adapter_on_shared_base or self.name_of(version) in self._loaded
+        is_ready = client is self._client and self._base_name and is_there and version.id in self._checked
+        return client if is_ready else None
+
+    def name_of(self, version: ServedVersion) -> str:
+        """Under which the server knows it."""
+        if version.is_adapter_on_shared_base:
+            return f"{self._prefix}{version.id}"
+        return self._base_name or self._server.base_name
 
     def why_not(self, version: ServedVersion) -> AppError:
         if version.id in self._refused:
             return ModelNotLoadable(self._refused[version.id][0])
-        if self._server.status == "failed":
-            return ModelNotLoadable(self._server.detail)
+        if self._fault or self._server.status == "failed":
+            return ModelNotLoadable(self._fault or self._server.detail)
         return EngineUnavailable(self._server.detail or f"Version {version.id} is being loaded: try again in a moment.")
 
     def state(self, versions: Sequence[ServedVersion]) -> ServerState:
-        server = self._server
+        server, client, pulse = self._server, self._server.client, self._server.pulse
         return ServerState(
             base_path=server.base_path,
-            url=server.url,
+            engine=client.known_name if client else "",
+            url=client.url if client else None,
             pid=server.pid,
             status=server.status,
             detail=server.detail,
+            wanted=tuple(version.id for version in versions),
             versions=tuple(version.id for version in versions if self.client_of(version)),
-            tokens_generated=server.tokens_generated,
+            load=pulse.load,
+            tokens_per_second=pulse.tokens_per_second,
+            silent_seconds=pulse.silent_seconds,
+            hangs=pulse.hangs,
         )
 
     def stop(self) -> None:
+        """Somebody else's server is left as it was found."""
+        client = self._server.client
+        if client and self._prefix:
+            with suppress(EngineUnavailable, EngineRefused):
+                for name in sorted(self._loaded):
+                    client.unload_adapter(name)
         self._server.stop()
 
-    def _bring(self, client: EngineClient, wanted: Mapping[str, str]) -> None:
+    # ---- from what is there to what is wanted
+
+    def _bring(self, client: EngineClient, versions: Sequence[ServedVersion]) -> None:
+        policies = [version for version in versions if version.kind == "policy"]
+        if not policies:
+            return
+        adapters = {self.name_of(one): one for one in policies if one.is_adapter_on_shared_base}
         if self._in_doubt:
-            self._loaded = set(client.models()) - {BASE_NAME}
+            self._loaded = {name for name in client.adapters() if name.startswith(self._prefix)}
             self._in_doubt = False
-        for name in sorted(self._loaded - wanted.keys()):
+        self._drop_what_is_gone(client, adapters.values())
+        for name in sorted(self._loaded - adapters.keys() - {self._name_of_untrained}):
             self._unload(client, name)
-        for name, path in wanted.items():
-            if name not in self._loaded and time.monotonic() >= self._refused.get(name, ("", 0.0))[1]:
-                self._load(client, name, path)
+        self._base_name = self._base_name or self._ask_base_as(client)
+        for version in policies:
+            if time.monotonic() >= self._refused.get(version.id, ("", 0.0))[1]:
+                self._try_to_serve(client, version)
+
+    def _try_to_serve(self, client: EngineClient, version: ServedVersion) -> None:
+        try:
+            self._check(version)
+            if version.is_adapter_on_shared_base and self.name_of(version) not in self._loaded:
+                self._load(client, self.name_of(version), Path(str(version.adapter_path)))
+            self._refused.pop(version.id, None)
+        except ModelNotLoadable as error:
+            self._refused[version.id] = (str(error), time.monotonic() + TRY_AGAIN_SECONDS)
+
+    def _check(self, version: ServedVersion) -> None:
+        if version.id not in self._checked:
+            self._base = self._base or Base.read(self._server.base_folder())
+            adapter = Path(version.adapter_path).absolute() if version.adapter_path else None
+            refuse_other(version.id, version.trained, self._base, adapter, version.template)
+            self._checked.add(version.id)
+
+    @property
+    def _name_of_untrained(self) -> str:
+        return f"{self._prefix}untrained-base"
+
+    def _ask_base_as(self, client: EngineClient) -> str:
+        """Of vLLM, the untrained adapter; where it takes none (it is on another machine, say), the base itself."""
+        if not client.speaks_as_vllm:
+            return self._server.base_name
+        try:
+            folder = write_untrained_adapter(self._untrained, self._server.base_folder())
+            if self._name_of_untrained not in self._loaded:
+                self._load(client, self._name_of_untrained, folder)
+        except ModelNotLoadable as error:
+            log.warning("%s", error)
+            return self._server.base_name
+        return self._name_of_untrained
+
+    def _load(self, client: EngineClient, name: str, folder: Path) -> None:
+        try:
+            client.load_adapter(name, str(folder.absolute()))
+        except ModelNotLoadable:
+            if name not in client.adapters():  # else it is loaded already, and one name means one set of weights
+                raise
+        self._loaded.add(name)
 
     def _unload(self, client: EngineClient, name: str) -> None:
         self._loaded.discard(name)  # first: nobody is to be sent to a version that may be gone
@@ -256,12 +389,8 @@ class _ServerWithAdapters:
         except EngineRefused as error:  # it has none of that name: what was wanted
             log.warning("%s", error)
 
-    def _load(self, client: EngineClient, name: str, path: str) -> None:
-        try:
-            client.load_adapter(name, str(Path(path).absolute()))
-        except ModelNotLoadable as error:
-            if name not in client.models():  # else it is loaded already, and one id means one set of weights
-                self._refused[name] = (str(error), time.monotonic() + TRY_AGAIN_SECONDS)
-                return
-        self._loaded.add(name)
-        self._refused.pop(name, None)
+    def _drop_what_is_gone(self, client: EngineClient, adapters: Iterable[ServedVersion]) -> None:
+        for version in adapters:
+            if self.name_of(version) in self._loaded and not Path(str(version.adapter_path)).is_dir():
+                self._unload(client, self.name_of(version))
+                self._checked.discard(version.id)

@@ -1,9 +1,10 @@
-"""A reward model on the models page: how often it is right, and what it says of an answer."""
+"""The models page: a reward model that scores, and the servers with their lights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from fastapi.testclient import TestClient
 from alignment.models_routes import models_router
 from alignment.run_directory import EVALUATION
 from alignment.scoring import whole_text
+from labeling.engines.client import Load
+from labeling.engines.supervisor import ServerState
+from labeling.engines.usage import Used
 from storage import model_versions, runs
 from storage.errors import AppError, EngineUnavailable
 from storage.records import ModelVersion, Person
@@ -45,9 +49,16 @@ class FakeServing:
 
     def __init__(self) -> None:
         self.scorer = ScoresByLength()
+        self.states: list[ServerState] = []
 
     def ready(self, version_id: str) -> bool:
         return True
+
+    def usage(self, version_id: str) -> Used:
+        return Used(3, 120, 1, 60.0, 0.5) if version_id == "v0" else Used()
+
+    def state(self) -> list[ServerState]:
+        return self.states
 
     def client(self, version_id: str) -> tuple[ScoresByLength, str]:
         if version_id == "slow":
@@ -147,3 +158,51 @@ def test_scoring_is_for_engineers(home: Lab):
     web = Web(home)
     web.role = "labeler"
     assert web.score("v1", "what", "five").status_code == 403
+
+
+# ---- servers
+
+
+def server(base: Path, **fields: Any) -> ServerState:
+    idle = ServerState(str(base), "vllm 0.32.0", "http://x", 7, "ready", "", ("v0",), ("v0",), Load(), 0.0, 0.0, False)
+    return replace(idle, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "light", "says"),
+    [
+        ({}, ("run", "Ready"), ""),
+        ({"load": Load(4, 2, 900), "tokens_per_second": 81.0}, ("run", "Answering"), ""),
+        (
+            {"load": Load(4, 2, 900), "hangs": True, "silent_seconds": 38.0},
+            ("bad", "Hangs"),
+            "no token has come for 38",
+        ),
+        ({"status": "starting", "detail": "The model is being loaded."}, ("wait", "Starting"), "being loaded"),
+        ({"status": "restarting", "detail": "It was killed."}, ("wait", "Starting again"), "It was killed."),
+        ({"status": "failed", "detail": "vLLM is not installed."}, ("bad", "Down"), "vLLM is not installed."),
+        ({"wanted": ("v0", "v3")}, ("warn", "Incomplete"), "Not served yet, or refused: v3."),
+    ],
+)
+def test_a_light_means_that_tokens_come(
+    home: Lab, tiny_base: Path, fields: dict[str, Any], light: tuple[str, str], says: str
+):
+    web = Web(home)
+    web.serving.states = [server(tiny_base, **fields)]
+    told = web.client.get("/api/models/servers").json()
+    [one] = told["servers"]
+    assert (one["light"], one["word"]) == light and says in one["sentence"]
+    assert told["used"]["v0"] == asdict(Used(3, 120, 1, 60.0, 0.5))
+
+
+def test_why_a_version_has_a_server_of_its_own_is_said(home: Lab, tiny_base: Path):
+    web = Web(home)
+    whole = makers.version("whole", parent_id="v0", run_id="sft-01", base_path=str(tiny_base))
+    model_versions.add(home.database, whole)
+    web.serving.states = [server(tiny_base, wanted=(one,), versions=(one,)) for one in ("v0", "whole", "v1")]
+    said = [one["sentence"] for one in web.client.get("/api/models/servers").json()["servers"]]
+    assert said == [
+        "",
+        "whole is whole weights of its own, so it has a server of its own.",
+        "v1 scores answers, so it has a server of its own.",
+    ]

@@ -1,4 +1,4 @@
-"""One server for the session: ours, or any that speaks the protocol.
+"""One server of each kind for the session: ours, and a real vLLM; or any that speaks the protocol.
 
 PLUMBLINE_ENGINE_URL holds the contract test against a server that is running already. It serves the model in the folder
 PLUMBLINE_ENGINE_MODEL in float32 under the name `base`, with ranks up to 16, and loads adapters at run time.
@@ -7,20 +7,24 @@ PLUMBLINE_ENGINE_MODEL in float32 under the name `base`, with ranks up to 16, an
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from labeling.engines.base_layers import write_untrained_adapter
 from labeling.engines.client import EngineClient
+from labeling.engines.model_server import Command, embedded_command, serving
+from tests.vllm_process import skip_without_vllm, vllm
 
 from .tiny_models import write_adapter, write_model
 
 ROOT = Path(__file__).parents[3]
+
+
+ADAPTERS = ("fox", "owl", "elk", "hen")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class ServerUnderTest:
     folder: Path
     adapters: dict[str, Path]  # loaded under these names
     is_ours: bool
+    base: str = "base"  # what the base is asked as in a batch with adapters: of vLLM, the adapter that changes nothing
 
 
 @pytest.fixture(scope="session")
@@ -41,28 +46,22 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def adapter_folders(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     parent = tmp_path_factory.mktemp("adapters")
-    return {name: write_adapter(parent / name, base_folder, seed) for seed, name in enumerate(("fox", "owl"), start=1)}
+    return {name: write_adapter(parent / name, base_folder, seed) for seed, name in enumerate(ADAPTERS, start=1)}
 
 
-@pytest.fixture(scope="session", params=["embedded"])
+@pytest.fixture(scope="session", params=["embedded", "vllm"])
 def server(
     request: pytest.FixtureRequest,
     base_folder: Path,
     adapter_folders: dict[str, Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerUnderTest]:
+    folder = tmp_path_factory.mktemp("server")
     if url := os.environ.get("PLUMBLINE_ENGINE_URL"):
-        yield _with_adapters(url, base_folder, adapter_folders, is_ours=False)
+        yield _with_adapters(url, base_folder, adapter_folders, folder)
         return
-    starters = {"embedded": _embedded}
-    command, port_file = starters[request.param](base_folder, tmp_path_factory.mktemp("server"))
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    try:
-        url = f"http://127.0.0.1:{_port(process, port_file)}"
-        yield _with_adapters(url, base_folder, adapter_folders, is_ours=True)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    with STARTERS[request.param](base_folder, folder / "log") as client:
+        yield _with_adapters(client.url, base_folder, adapter_folders, folder)
 
 
 @pytest.fixture
@@ -72,25 +71,27 @@ def client(server: ServerUnderTest) -> Iterator[EngineClient]:
     client.close()
 
 
-def _embedded(base: Path, folder: Path) -> tuple[list[str], Path]:
-    port_file = folder / "port"
-    command = [sys.executable, "-m", "labeling.engines.embedded_server", "--model", str(base)]
-    command += ["--served-model-name", "base", "alias", "--port-file", str(port_file), "--max-lora-rank", "16"]
-    return command, port_file
+@contextmanager
+def _vllm(base: Path, log: Path) -> Iterator[EngineClient]:
+    skip_without_vllm()
+    with vllm(base, log) as client:
+        yield client
 
 
-def _port(process: subprocess.Popen[bytes], file: Path) -> int:
-    deadline = time.monotonic() + 300
-    while not file.exists():
-        assert process.poll() is None, "the server ended before it answered"
-        assert time.monotonic() < deadline, "the server did not start within five minutes"
-        time.sleep(0.05)
-    return int(file.read_text())
+def _embedded(base: Path, log: Path) -> AbstractContextManager[EngineClient]:
+    command: Command = lambda *given: [*embedded_command(*given), "--max-lora-rank", "16"]  # noqa: E731
+    return serving(str(base), log, command)
 
 
-def _with_adapters(url: str, base: Path, adapters: dict[str, Path], is_ours: bool) -> ServerUnderTest:
+STARTERS = {"embedded": _embedded, "vllm": _vllm}
+
+
+def _with_adapters(url: str, base: Path, adapters: dict[str, Path], folder: Path) -> ServerUnderTest:
     client = EngineClient(url)
-    for name, folder in adapters.items():
-        client.load_adapter(name, str(folder))
+    is_ours = client.server_name().startswith("embedded")
+    if not is_ours:
+        client.load_adapter("untrained", str(write_untrained_adapter(folder / "untrained", base)))
+    for name, path in adapters.items():
+        client.load_adapter(name, str(path))
     client.close()
-    return ServerUnderTest(url, base, adapters, is_ours)
+    return ServerUnderTest(url, base, adapters, is_ours, "base" if is_ours else "untrained")

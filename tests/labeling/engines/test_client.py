@@ -95,6 +95,21 @@ def test_a_server_is_asked_for_its_name_once(server, said: bytes, name: str):
     assert (client.server_name(), client.server_name()) == (name, name) and asked == ["/version"]
 
 
+@pytest.mark.parametrize("said", [b"<html>A wiki</html>", b"[]", b'{"status": "ok"}'])
+def test_what_is_no_server_of_models_is_said(server, said: bytes):
+    url, _ = server([(200, said)])
+    with pytest.raises(EngineRefused, match="is no OpenAI-compatible model server"):
+        EngineClient(url).models()
+
+
+def test_a_client_that_was_closed_meanwhile_says_that_nobody_answers(server):
+    url, _ = server([])
+    client = EngineClient(url)
+    client.close()
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        client.models()
+
+
 def test_nobody_there_is_said_with_what_to_do():
     nobody = EngineClient("http://127.0.0.1:9")
     assert not nobody.health()

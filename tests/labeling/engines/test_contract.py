@@ -22,11 +22,11 @@ from labeling.engines.client import Completion, Delta, EngineClient
 from labeling.engines.template import read_template, render
 from storage.errors import EngineRefused
 
-from .conftest import ServerUnderTest
+from .conftest import ADAPTERS, ServerUnderTest
 from .tiny_models import write_adapter, write_model
 
 SENTENCES = [f"Tell me about the {word} fox." for word in ("red", "old", "tiny", "brave", "silent", "golden")]
-VERSIONS = ("base", "fox", "owl")
+VERSIONS = ("base", *ADAPTERS)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,11 @@ def test_choice_i_is_what_seed_plus_i_alone_would_say(client: EngineClient, prom
     assert len(set(_texts(together))) > 1
 
 
-def test_the_same_seed_says_the_same_alone_and_among_forty_others(client: EngineClient, prompts: list[str]):
-    asked = [(VERSIONS[number % 3], prompts[number % 6], 100 + number, 8 + number % 30) for number in range(40)]
+def test_the_same_seed_says_the_same_alone_and_among_forty_others(
+    client: EngineClient, server: ServerUnderTest, prompts: list[str]
+):
+    versions = (server.base, "fox", "owl")
+    asked = [(versions[number % 3], prompts[number % 6], 500 + number, 8 + number % 30) for number in range(40)]
 
     def ask(version: str, prompt: str, seed: int, length: int) -> list[str]:
         return _texts(client.complete(version, prompt, n=2, seed=seed, max_tokens=length, top_p=0.9))
@@ -111,12 +114,12 @@ def test_a_small_top_p_leaves_only_the_likeliest_token(client: EngineClient, pro
     assert set(_texts(sampled)) == set(_texts(client.complete("base", prompts[1], temperature=0, max_tokens=12)))
 
 
-def test_greedy_answers_in_a_mixed_batch_are_those_of_peft(
-    client: EngineClient, server: ServerUnderTest, prompts: list[str]
+def test_greedy_answers_of_base_and_four_adapters_in_a_mixed_batch_are_those_of_peft(
+    client: EngineClient, http: httpx.Client, server: ServerUnderTest, prompts: list[str]
 ):
-    asked = [(version, prompt) for prompt in prompts for version in VERSIONS]
+    asked = [(version, client.tokenize("base", prompt)) for prompt in prompts for version in (server.base, *ADAPTERS)]
     with ThreadPoolExecutor(len(asked)) as pool:
-        answers = list(pool.map(lambda pair: client.complete(*pair, temperature=0, max_tokens=32)[0].text, asked))
+        answers = list(pool.map(lambda pair: _greedy_ids(http, *pair, max_tokens=32), asked))
     assert answers == list(_peft_answers(server, asked, max_tokens=32))
 
 
@@ -126,13 +129,24 @@ def test_the_base_is_not_answered_by_an_adapter_in_a_mixed_batch(
     alone = client.complete("base", prompts[0], temperature=0, max_tokens=32)[0].text
     for name in ("fox-2", "owl-2", "fox-3", "owl-3", "fox-4", "owl-4"):  # fill every slot a server may have
         load(name, server.adapters[name.split("-")[0]])
-    asked = ["fox", "fox-2", "owl-2", "base", "fox-3", "owl-3", "fox-4", "owl-4", "base"]
+    asked = ["fox", "fox-2", "owl-2", server.base, "fox-3", "owl-3", "fox-4", "owl-4", server.base]
     with ThreadPoolExecutor(len(asked)) as pool:
         mixed = list(pool.map(lambda name: client.complete(name, prompts[0], temperature=0, max_tokens=32)[0], asked))
     by_name = {name: completion.text for name, completion in zip(asked, mixed, strict=True)}
     assert mixed[3].text == mixed[8].text == alone
     assert by_name["fox"] == by_name["fox-4"] != alone
     assert by_name["owl-2"] == by_name["owl-4"] != alone
+
+
+def test_a_long_prompt_that_many_share_is_read_anew_by_each_version(
+    client: EngineClient, http: httpx.Client, server: ServerUnderTest, prompts: list[str]
+):
+    """vLLM keeps what it has read of a prompt, in blocks of 128 tokens on a processor."""
+    long = client.tokenize("base", "Foxes, owls, elks and hens. " * 6 + prompts[0])
+    assert len(long) > 140
+    asked = [(version, long) for version in (server.base, *ADAPTERS, server.base)]
+    answers = [_greedy_ids(http, *pair, max_tokens=16) for pair in asked]
+    assert answers == list(_peft_answers(server, asked, max_tokens=16)) and len(set(map(tuple, answers))) > 2
 
 
 def test_several_greedy_samples_are_refused_and_the_client_asks_for_one(client: EngineClient, http: httpx.Client):
@@ -241,13 +255,21 @@ def test_a_stop_string_ends_the_answer_before_it(client: EngineClient, prompts: 
     assert "".join(delta.text for delta in _stream(client, "base", prompts[0], seed=2, stop=[stop])) == cut.text
 
 
-def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(client: EngineClient):
+def test_an_answer_gets_the_room_that_the_prompt_leaves(client: EngineClient, http: httpx.Client):
     limit = client.context_length()
-    ids = client.tokenize("base", "fox") * limit
-    with pytest.raises(EngineRefused, match=f"maximum context length is {limit} tokens"):
-        client.complete("base", ids[: limit - 7], max_tokens=8)
-    fits = client.complete("base", ids[: limit - 8], max_tokens=8)[0]
-    assert fits.completion_tokens <= 8
+    ids = client.tokenize("base", "fox")[:1] * limit
+    body = {"model": "base", "prompt": ids[: limit - 5], "max_tokens": 8, "ignore_eos": True}
+    reply = http.post("/v1/completions", json=body).json()
+    assert reply["usage"]["completion_tokens"] == 5 and reply["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_prompt_that_is_longer_than_the_context_is_refused_with_the_numbers(client: EngineClient):
+    limit = client.context_length()
+    ids = client.tokenize("base", "fox")[:1] * (limit + 1)
+    with pytest.raises(EngineRefused, match=f"maximum context length is {limit} tokens.* {limit + 1} input tokens"):
+        client.complete("base", ids, max_tokens=8)
+    with pytest.raises(EngineRefused):
+        client.complete("base", ids[:limit], max_tokens=8)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +432,7 @@ def test_an_adapter_of_another_base_is_refused(
     http: httpx.Client, server: ServerUnderTest, tmp_path: Path, shape: dict[str, int]
 ):
     if not server.is_ours:
-        pytest.skip("vLLM takes it; whoever loads adapters into vLLM checks them before")
+        pytest.skip("vLLM takes it; whoever loads adapters into vLLM checks them before (test_supervisor.py)")
     other = write_model(tmp_path / "other", **shape)
     folder = write_adapter(tmp_path / "adapter", other, seed=1)
     assert "belongs to another base model" in _refused_adapter(http, folder, 400)
@@ -498,15 +520,22 @@ def _peft_logprobs(server: ServerUnderTest, version: str, prompt: list[int], sai
     return [float(logprobs[place, token]) for place, token in enumerate(said)]
 
 
-def _peft_answers(server: ServerUnderTest, asked: list[tuple[str, str]], max_tokens: int) -> Iterator[str]:
-    """One prompt at a time, by transformers and PEFT themselves."""
-    tokenizer = AutoTokenizer.from_pretrained(server.folder)
-    models = {"base": AutoModelForCausalLM.from_pretrained(server.folder, dtype=torch.float32).eval()}
+def _greedy_ids(http: httpx.Client, model: str, prompt: Sequence[int], max_tokens: int) -> list[int]:
+    body = {"model": model, "prompt": prompt, "temperature": 0, "max_tokens": max_tokens, "return_token_ids": True}
+    ids: list[int] = http.post("/v1/completions", json=body).json()["choices"][0]["token_ids"]
+    return ids
+
+
+def _peft_answers(server: ServerUnderTest, asked: list[tuple[str, list[int]]], max_tokens: int) -> Iterator[list[int]]:
+    """Token ids, one prompt at a time, by transformers and PEFT themselves."""
+    models = {server.base: AutoModelForCausalLM.from_pretrained(server.folder, dtype=torch.float32).eval()}
     for name, folder in server.adapters.items():
         base = AutoModelForCausalLM.from_pretrained(server.folder, dtype=torch.float32)
         models[name] = PeftModel.from_pretrained(base, folder).eval()
     for version, prompt in asked:
-        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        ids = torch.tensor([prompt])
         with torch.inference_mode():
-            answer = models[version].generate(**ids, do_sample=False, max_new_tokens=max_tokens)
-        yield tokenizer.decode(answer[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).rstrip("\ufffd")
+            answer = models[version].generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens
+            )
+        yield answer[0, len(prompt) :].tolist()

@@ -10,13 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labeling.engines.model_folder import write_base_mark
+from labeling.engines.faithful import WEIGHTS, Trained
+from labeling.engines.model_folder import tokenizer_fingerprint, write_base_mark
 from labeling.engines.model_server import embedded_command
 from labeling.engines.supervisor import Engines, ServedVersion
+from storage import snapshots
 from storage.errors import EngineUnavailable, ModelNotLoadable, NotFound
 
 from .conftest import ROOT
@@ -34,7 +37,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
 @pytest.fixture(scope="module")
 def versions(base_folder: Path, adapter_folders: dict[str, Path]) -> list[ServedVersion]:
     base = ServedVersion("starter", str(base_folder), None)
-    return [base, *(ServedVersion(name, str(base_folder), str(path)) for name, path in adapter_folders.items())]
+    return [base, *(ServedVersion(name, str(base_folder), str(adapter_folders[name])) for name in ("fox", "owl"))]
 
 
 @pytest.fixture
@@ -84,6 +87,50 @@ def test_a_version_that_cannot_be_served_disturbs_no_other(
         with pytest.raises(ModelNotLoadable):
             serving.client(version.id)
     assert {state.status for state in serving.state()} == {"ready", "failed"}
+
+
+def test_what_has_changed_since_it_was_stored_is_not_served(
+    serving: Engines, versions: list[ServedVersion], tmp_path: Path
+):
+    base, fox, owl = versions
+    stored = Trained(
+        snapshots.fingerprint(Path(str(fox.adapter_path)) / WEIGHTS), tokenizer_fingerprint(base.base_path)
+    )
+    other = [
+        replace(fox, id="same", trained=stored),
+        replace(owl, id="swapped", trained=stored),
+        replace(owl, id="reworded", trained=Trained(tokenizer="sha256:another")),
+        replace(base, id="retrained", trained=Trained("sha256:another")),
+    ]
+    serving.serve([*versions, *other])
+    serving.wait_ready("same", "fox", "owl")
+    assert _within(60, lambda: set(serving.problems) == {"swapped", "reworded", "retrained"})
+    assert "have changed since they were stored as swapped" in serving.problems["swapped"]
+    assert "not the one that reworded was trained with" in serving.problems["reworded"]
+    assert "have changed since they were stored as retrained" in serving.problems["retrained"]
+
+
+def test_an_adapter_whose_folder_is_gone_is_unloaded_and_said(
+    serving: Engines, versions: list[ServedVersion], tmp_path: Path
+):
+    copied = Path(shutil.copytree(str(versions[1].adapter_path), tmp_path / "copied"))
+    serving.serve([*versions, replace(versions[1], id="copy", adapter_path=str(copied))])
+    serving.wait_ready("copy")
+    client, _ = serving.client("starter")
+    shutil.rmtree(copied)
+    assert _within(60, lambda: "copy" in serving.problems and "copy" not in client.models())
+    assert "No adapter found" in serving.problems["copy"]
+
+
+def test_what_each_version_was_asked_is_counted(serving: Engines, versions: list[ServedVersion]):
+    before = serving.usage("owl")
+    client, name = serving.client("owl")
+    answers = client.complete(name, PROMPT, n=3, seed=1, max_tokens=24)
+    used = serving.usage("owl")
+    assert used.requests == before.requests + 1 and used.in_flight == 0
+    assert used.tokens == before.tokens + sum(answer.completion_tokens for answer in answers)
+    assert used.tokens_per_second and used.tokens_per_second > 1 and used.seconds_a_request
+    assert serving.usage("ghost").requests == 0
 
 
 def test_a_killed_server_comes_back_with_its_adapters(serving: Engines, versions: list[ServedVersion]):
@@ -202,7 +249,8 @@ loaded, untold = [], sys.argv[2:]  # untold: there, and not in the first list of
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer(200, {"data": [{"id": name} for name in ["base", *loaded]]})
+        cards = [{"id": "base"}, *({"id": name, "parent": "base"} for name in loaded)]
+        self.answer(200, {"data": cards, "name": "forgetful", "version": "1"})
         if self.path == "/v1/models":
             loaded.extend(untold)
             untold.clear()

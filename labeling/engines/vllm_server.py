@@ -1,0 +1,134 @@
+"""vLLM as a model server: how it is started, and what its last words mean. It lives in an environment of its own.
+
+Decisions a reader would question:
+
+* Its port is chosen here and told at once, as vLLM tells nobody; that it answers is seen by asking.
+* On a processor it computes in float32, as training does there: what is served is what was trained. On a GPU it takes
+  the precision of the weights.
+* What would fail for want of memory, or because nothing is installed, is refused before it starts: vLLM itself needs
+  half a minute to say so. It says the rest (a kind of model or a setting that it does not know) in its log, in the
+  middle of which `cause` looks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labeling.engines.model_folder import served_context
+from storage.errors import ModelNotLoadable
+
+ENVIRONMENT = Path(__file__).parents[2] / ".venv-vllm"
+MOST_ADAPTERS = 8  # at once in a batch; of more, those used least lately are put aside and read again from disk
+MOST_RANK = 64  # as the embedded server's
+GIGABYTE = 2**30
+
+_FULL_ANSWERS = 8  # that the cache of keys and values holds
+_PROCESSES_GB = 2.5  # what vLLM's three processes take without a model
+_FLOAT_BYTES = 4
+_ALWAYS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1"}
+_FAULT = re.compile(r"(?:\w(?:Error|Exception)|\berror): (.+)|Value error, (.+)")
+_NO_CAUSE = (
+    "initialization failed",
+    "Failed core proc",
+    "please check the stack trace",
+    "fd limit errors",
+    "validation error",
+)
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """The command that serves a base with vLLM. `arguments` come last, so they win over ours."""
+
+    on_gpu: bool = False
+    arguments: tuple[str, ...] = ()
+    environment: Path = ENVIRONMENT
+
+    def __call__(self, base: Path, name: str, port_file: Path) -> list[str]:
+        """Raises ModelNotLoadable where it cannot succeed."""
+        if not installed(self.environment):
+            raise ModelNotLoadable(
+                f"vLLM is not installed: there is no {self.environment}. `make vllm` installs it; or put "
+                'engine = "embedded" into settings.toml, and Plumbline\'s own small server answers.'
+            )
+        settings = _ALWAYS | ({} if self.on_gpu else _on_processor(base))
+        port = _free_port()
+        port_file.write_text(str(port), encoding="utf-8")
+        variables = [f"{name}={value}" for name, value in settings.items() if name not in os.environ]
+        return ["env", *variables, *self._server(base, name, port), *self.arguments]
+
+    def _server(self, base: Path, name: str, port: int) -> list[str]:
+        command = [str(self.environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
+        command += ["--model", str(base), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--max-model-len", str(served_context(base)), "--generation-config", "vllm"]
+        command += ["--enable-lora", "--max-loras", str(MOST_ADAPTERS), "--max-lora-rank", str(MOST_RANK)]
+        return command if self.on_gpu else [*command, "--dtype", "float32", "--enforce-eager"]
+
+
+def installed(environment: Path = ENVIRONMENT) -> bool:
+    """`make vllm` leaves this mark when all of it is there."""
+    return (environment / "vllm").is_file()
+
+
+def cause(log: Sequence[str]) -> str:
+    """The line of a server's log that says why it ended; its last line where none does."""
+    faults = [found for line in log if (found := _FAULT.search(line)) and not any(one in line for one in _NO_CAUSE)]
+    if not faults:
+        return log[-1].strip() if log else "nothing"
+    return (faults[-1].group(1) or faults[-1].group(2)).strip()
+
+
+def _on_processor(base: Path) -> dict[str, str]:
+    """What it needs on a machine without a GPU: room for keys and values, and no compiling at the first request."""
+    cache = max(1, -(-_FULL_ANSWERS * served_context(base) * _bytes_a_token(base) // GIGABYTE))
+    weights = sum(_float32_bytes(file) for file in base.glob("*.safetensors")) / GIGABYTE
+    needed, free = weights + cache + _PROCESSES_GB, available_memory() / GIGABYTE
+    if needed > free:
+        raise ModelNotLoadable(
+            f"vLLM needs about {needed:.1f} GB of memory for {base} ({weights:.1f} for its weights, {cache} for keys "
+            f"and values), and {free:.1f} GB are free. Close what else is running, choose a smaller model, or put "
+            'engine = "embedded" into settings.toml: that server needs the least.'
+        )
+    # left to itself it ties its threads to the first cores, where a second server, or a run, would wait for them
+    threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return {"VLLM_CPU_KVCACHE_SPACE": str(cache), "TORCHDYNAMO_DISABLE": "1", **threads}
+
+
+def available_memory() -> int:
+    """Bytes that a new process may take before the machine runs out; unknown is as much as one likes."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found.group(1)) * 1024 if found else 2**62
+
+
+def _bytes_a_token(base: Path) -> int:
+    """Of keys and values, in float32."""
+    config: dict[str, Any] = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config") or config
+    layers = config.get("num_hidden_layers") or config.get("n_layer") or 32
+    width = config.get("hidden_size") or config.get("n_embd") or 4096
+    heads = config.get("num_attention_heads") or config.get("n_head") or 32
+    head = config.get("head_dim") or width // heads
+    return int(2 * layers * head * (config.get("num_key_value_heads") or heads) * _FLOAT_BYTES)
+
+
+def _float32_bytes(weights: Path) -> int:
+    """Half-precision weights double when they are loaded."""
+    with weights.open("rb") as stream:
+        header = stream.read(int.from_bytes(stream.read(8), "little"))
+    return weights.stat().st_size * (2 if b'"BF16"' in header or b'"F16"' in header else 1)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

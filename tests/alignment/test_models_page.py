@@ -1,0 +1,77 @@
+"""The models page in a real Chromium: the servers with their lights, and how fast each version answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+from playwright.sync_api import Browser, Page, expect
+
+from alignment import models_page
+from alignment.models_routes import models_router
+from labeling.engines.client import Load
+from labeling.engines.supervisor import ServerState
+from labeling.guard import Guard
+from tests.alignment.conftest import Lab
+from tests.alignment.test_models_routes import FakeServing
+from tests.alignment.test_runs_page import person_of
+from tests.labeling.judging_app import ASSETS, serving
+
+pytestmark = pytest.mark.browser
+READY = ServerState("/models/chat", "vllm 0.32.0", "u", 7, "ready", "", ("v0",), ("v0",), Load(), 0.0, 0.0, False)
+
+
+def models_app(lab: Lab, engines: FakeServing) -> FastAPI:
+    app = FastAPI()
+    app.include_router(models_router(lab.database, person_of, engines, lambda a, b: None, lambda: None))
+    app.mount("/ui", StaticFiles(directory=ASSETS))
+    app.add_api_route("/api/me", lambda: {"name": "eve", "role": "engineer"}, methods=["GET"])
+    for path in ("/manifest.json", "/favicon.ico"):
+        app.add_api_route(path, lambda: Response(status_code=204), methods=["GET"])
+    gr.mount_gradio_app(app, models_page.models_page(), path="/models", footer_links=[], run_history=False)
+    links = "".join(f'<link rel="stylesheet" href="/ui/{name}">' for name in ("plumbline.css", *models_page.STYLES))
+    scripts = "".join(f'<script src="/ui/{name}"></script>' for name in ("plumbline.js", *models_page.SCRIPTS))
+    app.add_middleware(Guard, person_of=person_of, roles={}, heads={"/models": links + scripts})
+    return app
+
+
+@pytest.fixture
+def engines() -> FakeServing:
+    return FakeServing()
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Lab, engines: FakeServing) -> Iterator[Page]:
+    problems: list[str] = []
+    with serving(models_app(lab, engines)) as address:
+        context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto("/models/")
+        page.wait_for_selector("[data-part=models][data-ready=yes]")
+        yield page
+        context.close()
+    assert problems == []
+
+
+def test_a_server_shows_its_figures_and_a_light_that_follows_them(page: Page, engines: FakeServing):
+    card = page.get_by_role("region", name="Servers", exact=True)
+    expect(card).to_be_hidden()
+    engines.states = [replace(READY, load=Load(12, 3, 900), tokens_per_second=1234.4)]
+    expect(card.get_by_role("row").nth(1)).to_have_text("chatvllm 0.32.0Answering1,234123v0")
+    engines.states = [replace(READY, load=Load(12, 3, 900), hangs=True, silent_seconds=41.0)]
+    expect(card.get_by_role("row").nth(1)).to_contain_text("Hangs")
+    expect(card.get_by_role("row").nth(2)).to_contain_text("no token has come for 41 seconds")
+    engines.states = []
+    expect(card).to_be_hidden()
+
+
+def test_a_version_shows_how_fast_it_answers(page: Page):
+    told = page.get_by_role("complementary", name="Version v0")
+    expect(told).to_contain_text("60 tokens a second, while somebody waits")
+    expect(told).to_contain_text("3 times, 120 tokens given; 1 being answered")
