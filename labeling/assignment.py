@@ -1,23 +1,32 @@
 """Who judges what next, in which blind order.
 
-The tables are the truth; this is the same truth in memory, rebuilt at start, because choosing the next item by counting
-judgments costs 300 ms in a large database and nothing here. Every change is written before it is believed.
+The board (labeling/board.py) says what is free; this says who gets it, and writes it down. Every change is on disk
+before the board believes it, under one lock: so at the moment of assigning, the people who judged a prompt and those
+who hold it are never more than the project's overlap, whatever the load. Only items with a known answer go
+to anybody: they measure people, and are no further opinion.
 
-An item of a labelling project is judged by one person; one of a comparison by everybody who comes, once each.
+A lease that runs out frees the item for others; what its holder says afterwards is kept all the same, and marked late.
+If it comes to them again it is the same assignment: nobody can judge an item twice, but for the share that the project
+asks to see again.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from storage import assignments, judgments, projects, prompts, responses
+from labeling.board import Board, Entry
+from storage import assignments, judgments, model_versions, projects, prompts, responses
 from storage.database import Cursor, Database
 from storage.errors import BadInput, NotAllowed, NotFound
 from storage.records import (
+    ADJUDICATED,
+    GOLD,
+    LATE,
+    REPEAT,
     Assignment,
     Demonstration,
     Judgment,
@@ -32,6 +41,7 @@ from storage.records import (
 )
 
 LEASE = timedelta(minutes=30)
+KEY_USED = "This judgment has the key of another one, so it was not saved. Reload the page and judge again."
 JUDGED_ALREADY = "This item was judged already, perhaps in another tab. Reload the page to see it."
 
 
@@ -46,24 +56,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Progress:
-    """Prompts judged by this labeler, by anybody, in all; sampled and free to judge; and why nothing is, if so."""
+    """Prompts judged by this labeler; judgments there are and that are wanted; and why nothing is ready, if so.
+
+    Where everybody judges every prompt, `team` and `total` count prompts.
+    """
 
     mine: int
     team: int
     total: int
     ready: int
     waiting: str
-
-
-@dataclass
-class _Board:
-    """One project's queue in memory."""
-
-    prompts: dict[str, Prompt] = field(default_factory=dict)
-    responses: dict[str, list[Response]] = field(default_factory=dict)
-    judged: dict[str, set[str]] = field(default_factory=dict)  # prompt id -> labelers
-    skipped: dict[str, set[str]] = field(default_factory=dict)
-    open: dict[str, Assignment] = field(default_factory=dict)  # by assignment id
 
 
 class Queue:
@@ -75,7 +77,9 @@ class Queue:
         *,
         minimum_responses: Callable[[str], int],
         why_waiting: Callable[[Project], str] = lambda project: "",
+        lease: timedelta = LEASE,
         clock: Callable[[], datetime] = now,
+        chance: random.Random | None = None,
     ) -> None:
         """`minimum_responses` of a feedback type: how many different responses it needs to say anything.
 
@@ -84,28 +88,24 @@ class Queue:
         self._database = database
         self._minimum_responses = minimum_responses
         self._why_waiting = why_waiting
+        self._lease = lease
         self._clock = clock
+        self._chance = chance or random.Random()
         self._lock = threading.RLock()
-        self._boards: dict[str, _Board] = {}
+        self._boards: dict[str, Board] = {}
         self._tabs: dict[str, str] = {}  # assignment id -> the browser tab that holds it
 
     def take(self, project: Project, labeler: str, count: int, tab: str) -> list[Item]:
-        """The items this tab holds, topped up to `count`. Calling it again changes nothing."""
+        """The items this tab holds, topped up to `count`. Calling it again changes only how long it holds them."""
         with self._lock:
             board = self._board(project)
             self._expire(board)
-            held = [one for one in board.open.values() if one.labeler == labeler and self._holds(tab, one)]
-            new = [
-                self._assignment(project, board, prompt_id, labeler)
-                for prompt_id in self._next(project, board, labeler)[: max(0, count - len(held))]
-            ]
-            if new:
-                assignments.add(self._database, new)
-            for one in new:
-                board.open[one.id] = one
+            held = [one for one in board.leases.values() if one.labeler == labeler and self._holds(tab, one)]
+            self._renew(board, held)
+            new = [one for _ in range(count - len(held)) if (one := self._give_next(board, labeler))]
             for one in (*held, *new):
                 self._tabs[one.id] = tab
-            return [_item(board, one) for one in (*held, *new)]
+            return [_item(board, board.leases[one.id]) for one in (*held, *new)]
 
     def judge(self, judgment: Judgment) -> Judgment:
         """Stores a judgment; durable when this returns. The same id again is the same judgment, not a second one.
@@ -115,15 +115,19 @@ class Queue:
         """
         with self._lock:
             assignment = self._own(judgment.assignment_id or "", judgment.labeler)
-            _check_shown(judgment, assignment)
-            self._database.write(lambda cursor: self._store(cursor, judgment, assignment))
-            board = self._boards.get(assignment.project_id)
-            if board:
-                board.open.pop(assignment.id, None)
-                board.judged.setdefault(assignment.prompt_id, set()).add(judgment.labeler)
-        stored = judgments.get(self._database, judgment.id)
-        assert stored is not None
-        return stored
+            _check_shown(judgment, assignment.displayed_order)
+            board = self._board_of(assignment)
+            marked = replace(judgment, flags=(*judgment.flags, *self._marks(board, assignment, judgment)))
+            is_new = self._database.write(lambda cursor: self._store(cursor, marked, assignment))
+            if is_new and board and not judgment.supersedes:
+                board.judge(assignment)
+                self._tabs.pop(assignment.id, None)
+        if is_new:
+            return marked
+        known = judgments.get(self._database, judgment.id)
+        if known is None or known.assignment_id != assignment.id:
+            raise BadInput(KEY_USED)
+        return known
 
     def skip(self, assignment_id: str, labeler: str, reason: str) -> None:
         """This person will not get this prompt again. Skipping twice is skipping once.
@@ -135,14 +139,58 @@ class Queue:
             if assignment.state == "skipped":
                 return
             _check_open(assignment)
-            self._update(replace(assignment, state="skipped", skip_reason=reason))
-            board = self._boards.get(assignment.project_id)
+            self._update([replace(assignment, state="skipped", skip_reason=reason)])
+            board = self._board_of(assignment)
             if board:
-                board.open.pop(assignment.id, None)
-                board.skipped.setdefault(assignment.prompt_id, set()).add(labeler)
+                board.skip(assignment)
+            self._tabs.pop(assignment.id, None)
+
+    def settle(self, project: Project, judgment: Judgment, *, gold: bool) -> Judgment:
+        """Stores a lead's own answer to an item, apart from the labelers'; `gold` makes it the known answer.
+
+        Settling a prompt again supersedes. Raises BadInput for a prompt or responses that the project does not have,
+        and for a comparison: there every vote is wanted, and blind.
+        """
+        if project.purpose == "comparison":
+            raise BadInput(f"{project.name} is a comparison, where nobody's answer stands above the others'.")
+        with self._lock:
+            if known := judgments.get(self._database, judgment.id):
+                if (known.project_id, known.prompt_id) != (judgment.project_id, judgment.prompt_id):
+                    raise BadInput(KEY_USED)
+                return known
+            board = self._board(project)
+            entry = board.entries.get(judgment.prompt_id)
+            if entry is None or not entry.shown:
+                raise BadInput(f"{project.name} has no such item. Reload the page to see what there is to settle.")
+            _check_shown(judgment, [one.id for one in entry.shown])
+            before = [one for one in self._adjudicated(project.id) if one.prompt_id == judgment.prompt_id]
+            settled = replace(
+                judgment,
+                flags=(*judgment.flags, ADJUDICATED, *((GOLD,) if gold else ())),
+                supersedes=before[-1].id if before else None,
+            )
+            self._database.write(lambda cursor: judgments.add(cursor, settled))
+            board.settle(judgment.prompt_id, judgment.displayed_order, judgment.labeler if gold else "")
+        return settled
+
+    def to_settle(self, project: Project, prompt_id: str = "") -> tuple[Prompt, tuple[Response, ...]]:
+        """A prompt and the answers that everybody sees; without an id, the next that nobody judged or holds.
+
+        Raises NotFound.
+        """
+        with self._lock:
+            board = self._board(project)
+            entry = board.entries.get(prompt_id) if prompt_id else board.unseen()
+            if entry is None or not entry.shown:
+                raise NotFound(f"{project.name} has no such item, or none left that nobody has judged.")
+            return entry.prompt, tuple(entry.shown)
 
     def item(self, assignment_id: str) -> Item:
-        """An item again, in the order it was shown: to reopen a judgment."""
+        """An item again, in the order it was shown: what is held is at hand, what was judged is read."""
+        with self._lock:
+            for board in self._boards.values():
+                if assignment_id in board.leases:
+                    return _item(board, board.leases[assignment_id])
         assignment = assignments.get(self._database, assignment_id)
         found = responses.get_many(self._database, assignment.displayed_order)
         shown = tuple(found[one] for one in assignment.displayed_order)
@@ -151,37 +199,27 @@ class Queue:
     def progress(self, project: Project, labeler: str) -> Progress:
         with self._lock:
             board = self._board(project)
-            ready = len(self._next(project, board, labeler))
-            team = sum(1 for prompt_id in board.prompts if board.judged.get(prompt_id))
-            mine = sum(1 for prompt_id in board.prompts if labeler in board.judged.get(prompt_id, ()))
-            waiting = "" if ready else self._waiting(project, board, labeler)
-            return Progress(mine, team, len(board.prompts), ready, waiting)
+            ready = board.ready_for(labeler)
+            waiting = "" if ready else self._waiting(board, labeler)
+            return Progress(board.judged_by(labeler), board.judgments, board.wanted, ready, waiting)
 
     def unsampled(self, project: Project, ahead: int, leave_out: Collection[str] = ()) -> list[Prompt]:
         """The prompts to sample next, so that `ahead` items stay ready for whoever comes."""
         with self._lock:
-            board = self._board(project)
-            lacking = self.lacking(project)
-            held = {one.prompt_id for one in board.open.values()}
-            not_ready = {one.id for one in lacking} | held | _named_in(board.judged) | _named_in(board.skipped)
-            ready = sum(1 for one in board.prompts if one not in not_ready)
-            return [one for one in lacking if one.id not in leave_out][: max(0, ahead - ready)]
+            missing = max(0, ahead - self._board(project).untouched())
+            return [one for one in self.lacking(project) if one.id not in leave_out][:missing]
 
     def lacking(self, project: Project) -> list[Prompt]:
         """The prompts that nobody judged and that have too few answers to be shown."""
         with self._lock:
-            board = self._board(project)
-            unjudged = [one for one in board.prompts.values() if not board.judged.get(one.id)]
-            return [one for one in unjudged if not self._answers(project, board, one.id)]
+            return [one.prompt for one in self._board(project).lacking()]
 
     def add_responses(self, project: Project, new: Sequence[Response]) -> None:
         """Fresh samples, already stored: a board that is not in memory will read them from the tables."""
         with self._lock:
             board = self._boards.get(project.id)
-            if board is None:
-                return
-            for response in new:
-                board.responses.setdefault(response.prompt_id, []).append(response)
+            if board is not None:
+                board.add_responses(new)
 
     def forget(self, project_id: str | None = None) -> None:
         """Reads a project (or all) from the tables again: its prompts or its settings changed."""
@@ -189,78 +227,128 @@ class Queue:
             for one in [project_id] if project_id else list(self._boards):
                 self._boards.pop(one, None)
 
-    # ---- choosing ----
+    # ---- handing out ----
 
-    def _next(self, project: Project, board: _Board, labeler: str) -> list[str]:
-        """Prompt ids this labeler may judge, least judged first."""
-        taken = self._taken(project, board, labeler)
-        sampled = (one for one in board.responses if one in board.prompts and one not in taken)
-        free = [one for one in sampled if self._answers(project, board, one)]
-        return sorted(free, key=lambda one: len(board.judged.get(one, ())))
-
-    def _taken(self, project: Project, board: _Board, labeler: str) -> set[str]:
-        everybody = project.purpose == "comparison"  # then only one's own judgments and leases close an item
-        held = {one.prompt_id for one in board.open.values() if one.labeler == labeler or not everybody}
-        return held | self._done(project, board, labeler) | _named_in(board.skipped, labeler)
-
-    def _done(self, project: Project, board: _Board, labeler: str) -> set[str]:
-        """Prompt ids that need no judgment of this labeler any more."""
-        return _named_in(board.judged, labeler if project.purpose == "comparison" else None)
-
-    def _answers(self, project: Project, board: _Board, prompt_id: str) -> list[Response]:
-        """The responses to show, or none while there are too few."""
-        return answers_to_show(
-            project, board.responses.get(prompt_id, ()), self._minimum_responses(project.feedback_type)
+    def _give_next(self, board: Board, labeler: str) -> Assignment | None:
+        entry = self._choose(board, labeler)
+        if entry is None:
+            return None
+        lapsed = entry.lapsed.get(labeler)
+        given = (
+            replace(lapsed, state="open", leased_until=self._until()) if lapsed else self._new(board, entry, labeler)
         )
+        if lapsed:
+            self._update([given])
+        else:
+            assignments.add(self._database, [given])
+        board.give(given)
+        return given
 
-    def _assignment(self, project: Project, board: _Board, prompt_id: str, labeler: str) -> Assignment:
-        order = [response.id for response in self._answers(project, board, prompt_id)]
-        random.shuffle(order)
+    def _choose(self, board: Board, labeler: str) -> Entry | None:
+        """The next prompt; now and then one with a known answer or one judged before, as the project asks."""
+        work = next(board.work_for(labeler), None)
+        if work is None:
+            return None  # nothing is left to hide a test among
+        draw, gold, repeat = self._chance.random(), board.project.gold_share, board.project.repeat_share
+        mixed_in: list[Entry] = []
+        if draw < gold:
+            mixed_in = board.gold_for(labeler)
+        elif draw < gold + repeat:
+            mixed_in = board.repeats_for(labeler)
+        return self._chance.choice(mixed_in) if mixed_in else work
+
+    def _new(self, board: Board, entry: Entry, labeler: str) -> Assignment:
+        order = [response.id for response in entry.shown]
+        self._chance.shuffle(order)
         return Assignment(
             id=new_id(),
-            project_id=project.id,
-            prompt_id=prompt_id,
+            project_id=board.project.id,
+            prompt_id=entry.prompt.id,
             labeler=labeler,
             displayed_order=tuple(order),
-            leased_until=self._clock() + LEASE,
+            leased_until=self._until(),
             created_at=self._clock(),
         )
+
+    def _until(self) -> datetime:
+        return self._clock() + self._lease
 
     def _holds(self, tab: str, assignment: Assignment) -> bool:
         return self._tabs.get(assignment.id, tab) == tab  # after a restart the first tab that asks holds it
 
-    def _expire(self, board: _Board) -> None:
-        expired = [replace(one, state="expired") for one in board.open.values() if one.leased_until <= self._clock()]
-        for one in expired:
-            self._update(one)
-            del board.open[one.id]
+    def _renew(self, board: Board, held: Sequence[Assignment]) -> None:
+        """A tab that asks is alive: what it holds stays its own. Written once in half a lease, not at each call."""
+        due = [one for one in held if one.leased_until - self._clock() < self._lease / 2]
+        renewed = [replace(one, leased_until=self._until()) for one in due]
+        self._update(renewed)
+        for one in renewed:
+            board.give(one)
 
-    def _waiting(self, project: Project, board: _Board, labeler: str) -> str:
+    def _expire(self, board: Board) -> None:
+        expired = [replace(one, state="expired") for one in board.leases.values() if one.leased_until <= self._clock()]
+        self._update(expired)
+        for one in expired:
+            board.expire(one)
+            self._tabs.pop(one.id, None)
+
+    def _waiting(self, board: Board, labeler: str) -> str:
         """Why nothing is ready for this labeler."""
-        if not board.prompts:
-            side = "held-out prompts" if project.purpose == "comparison" else "prompts"
+        if not board.entries:
+            side = "held-out prompts" if board.project.purpose == "comparison" else "prompts"
             return f"There are no {side} yet. Import some on the data page."
-        left = set(board.prompts) - self._done(project, board, labeler)
+        unfinished = board.unfinished()
+        left = [one for one in unfinished if labeler not in one.times and not one.settled]
+        if not left and unfinished and not board.by_everybody:
+            return f"You have judged all that you can here. {prompts_are(len(unfinished))} for other people to judge."
         if not left:
             return "Every prompt here is judged. Thank you."
-        skipped = left & _named_in(board.skipped, labeler)
-        lacking = {one.id for one in self.lacking(project)} & left - skipped
-        held = left - skipped - lacking  # what is neither skipped nor lacks answers would be ready
+        set_aside = [one for one in left if one.set_aside]
+        skipped = [one for one in left if labeler in one.skipped and not one.set_aside]
+        lacking = [one for one in left if not one.shown and not one.skipped]
+        held = len(left) - len(set_aside) - len(skipped) - len(lacking)  # all others would be ready
         reasons = [
-            (self._why_waiting(project) or "The model is writing more answers.") if lacking else "",
-            f"{prompts_are(len(held))} open with others or in another tab." if held else "",
+            (self._why_waiting(board.project) or "The model is writing more answers.") if lacking else "",
+            f"{prompts_are(held)} open with others or in another tab." if held else "",
             f"{prompts_are(len(skipped))} left that you skipped." if skipped else "",
+            f"{prompts_are(len(set_aside))} set aside for the lead: skipped by several people." if set_aside else "",
         ]
         return " ".join(reason for reason in reasons if reason)
 
     # ---- remembering ----
 
-    def _board(self, project: Project) -> _Board:
+    def _board(self, project: Project) -> Board:
         if project.id not in self._boards:
             stored = {one.id: one for one in projects.list_all(self._database)}
             current = stored.get(project.id, project)  # the caller's may be from before an edit
-            self._boards[project.id] = _read_board(self._database, current)
+            self._boards[project.id] = self._read_board(current)
         return self._boards[project.id]
+
+    def _board_of(self, assignment: Assignment) -> Board | None:
+        """None for a prompt that is not the project's any more, because its sources changed."""
+        board = self._boards.get(assignment.project_id) or self._stored_board(assignment.project_id)
+        return board if board and assignment.prompt_id in board.entries else None
+
+    def _stored_board(self, project_id: str) -> Board | None:
+        stored = {one.id: one for one in projects.list_all(self._database)}
+        return self._board(stored[project_id]) if project_id in stored else None
+
+    def _read_board(self, project: Project) -> Board:
+        held_out = project.purpose == "comparison"
+        asked = prompts.in_order(self._database, held_out=held_out, sources=project.sources)
+        newest = {one.id: rank for rank, one in enumerate(model_versions.list_all(self._database), 1)}
+        board = Board(project, asked, self._minimum_responses(project.feedback_type), newest)
+        for sampled in responses.by_prompt(self._database, project.id).values():
+            board.add_responses(sampled)
+        for assignment in assignments.list_all(self._database, project.id):
+            if assignment.prompt_id in board.entries:
+                _replay(board, assignment)
+        for one in self._adjudicated(project.id):
+            if one.prompt_id in board.entries:
+                board.settle(one.prompt_id, one.displayed_order, one.labeler if GOLD in one.flags else "")
+        return board
+
+    def _adjudicated(self, project_id: str) -> list[Judgment]:
+        return judgments.flagged(self._database, project_id, ADJUDICATED)
 
     def _own(self, assignment_id: str, labeler: str) -> Assignment:
         assignment = assignments.get(self._database, assignment_id)
@@ -268,66 +356,53 @@ class Queue:
             raise NotAllowed("This item is held by somebody else. Reload the page to get your own.")
         return assignment
 
-    def _update(self, assignment: Assignment) -> None:
-        self._database.write(lambda cursor: assignments.update(cursor, assignment))
+    def _marks(self, board: Board | None, assignment: Assignment, judgment: Judgment) -> tuple[str, ...]:
+        """What is noted beside the judgment; a change keeps the marks of what it changes."""
+        if judgment.supersedes:
+            old = judgments.get(self._database, judgment.supersedes)
+            return tuple(mark for mark in (LATE, REPEAT) if old and mark in old.flags)
+        entry = board.entries[assignment.prompt_id] if board else None
+        again = entry is not None and assignment.labeler in entry.times
+        late = assignment.state != "open" or assignment.leased_until <= self._clock()
+        return (*((LATE,) if late else ()), *((REPEAT,) if again else ()))
 
-    def _store(self, cursor: Cursor, judgment: Judgment, assignment: Assignment) -> None:
+    def _update(self, changed: Sequence[Assignment]) -> None:
+        if changed:
+            self._database.write(lambda cursor: assignments.update_all(cursor, changed))
+
+    def _store(self, cursor: Cursor, judgment: Judgment, assignment: Assignment) -> bool:
+        """Whether it was new."""
         if judgment.supersedes:
             _check_supersedes(self._database, cursor, judgment)
         elif assignment.state == "judged" and judgments.get(self._database, judgment.id) is None:
             raise BadInput(JUDGED_ALREADY)
-        if judgments.add(cursor, judgment):
+        is_new = judgments.add(cursor, judgment)
+        if is_new:
             assignments.update(cursor, replace(assignment, state="judged"))
-
-
-def answers_to_show(project: Project, sampled: Sequence[Response], minimum: int) -> list[Response]:
-    """What one prompt's item shows, or nothing while it cannot be judged.
-
-    A comparison shows one answer a version, equal or not. A labelling item shows different answers only: equal ones
-    among the samples of a prompt are shown once.
-    """
-    if project.purpose == "comparison":
-        latest = {response.version_id: response for response in sampled if response.version_id in project.version_ids}
-        return list(latest.values()) if len(latest) == len(project.version_ids) else []
-    current = [response for response in sampled if response.version_id in project.version_ids]
-    distinct: dict[str, Response] = {}
-    for response in current:
-        distinct.setdefault(response.text, response)
-    shown = list(distinct.values())[: project.responses_per_prompt]
-    return shown if len(shown) >= minimum else []
+        return is_new
 
 
 def prompts_are(count: int) -> str:
     return "1 prompt is" if count == 1 else f"{count} prompts are"
 
 
-def _item(board: _Board, assignment: Assignment) -> Item:
-    by_id = {response.id: response for response in board.responses[assignment.prompt_id]}
-    shown = tuple(by_id[one] for one in assignment.displayed_order)
-    return Item(assignment, board.prompts[assignment.prompt_id], shown)
+def _item(board: Board, assignment: Assignment) -> Item:
+    entry = board.entries[assignment.prompt_id]
+    by_id = {response.id: response for response in entry.sampled}
+    return Item(assignment, entry.prompt, tuple(by_id[one] for one in assignment.displayed_order))
 
 
-def _read_board(database: Database, project: Project) -> _Board:
-    held_out = project.purpose == "comparison"
-    board = _Board(
-        prompts={one.id: one for one in prompts.in_order(database, held_out=held_out, sources=project.sources)},
-        responses=responses.by_prompt(database, project.id),
-    )
-    for assignment in assignments.list_all(database, project.id):
-        if assignment.prompt_id not in board.prompts:
-            continue
-        if assignment.state == "judged":
-            board.judged.setdefault(assignment.prompt_id, set()).add(assignment.labeler)
-        elif assignment.state == "skipped":
-            board.skipped.setdefault(assignment.prompt_id, set()).add(assignment.labeler)
-        elif assignment.state == "open":
-            board.open[assignment.id] = assignment
-    return board
-
-
-def _named_in(labelers_of: Mapping[str, set[str]], labeler: str | None = None) -> set[str]:
-    """The prompt ids that stand with this labeler; with any, where none is named."""
-    return {one for one, labelers in labelers_of.items() if (labeler in labelers if labeler else labelers)}
+def _replay(board: Board, assignment: Assignment) -> None:
+    """What an assignment from the tables means for the board."""
+    match assignment.state:
+        case "open":
+            board.give(assignment)
+        case "judged":
+            board.judge(assignment)
+        case "skipped":
+            board.skip(assignment)
+        case "expired":
+            board.expire(assignment)
 
 
 def _check_open(assignment: Assignment) -> None:
@@ -337,9 +412,9 @@ def _check_open(assignment: Assignment) -> None:
         raise BadInput("This item went back to the others, because its time ran out. Reload the page to go on.")
 
 
-def _check_shown(judgment: Judgment, assignment: Assignment) -> None:
-    strangers = {one for verdict in judgment.verdicts for one in _named(verdict)} - set(assignment.displayed_order)
-    if strangers or set(judgment.displayed_order) != set(assignment.displayed_order):
+def _check_shown(judgment: Judgment, shown: Sequence[str]) -> None:
+    strangers = {one for verdict in judgment.verdicts for one in _named(verdict)} - set(shown)
+    if strangers or set(judgment.displayed_order) != set(shown):
         raise BadInput("This judgment is about answers that were not shown in this item. Reload the page.")
 
 
@@ -349,7 +424,7 @@ def _named(verdict: Verdict) -> Sequence[str]:
             return [response_id]
         case Ranking(tiers):
             return [one for tier in tiers for one in tier]
-        case Demonstration(_, improves):
+        case Demonstration(improves=improves):
             return [improves] if improves else []
 
 
