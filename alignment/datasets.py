@@ -1,9 +1,10 @@
 """From what people said to the rows that methods learn from. Pure functions: no files, no torch.
 
 Rankings become pairs of a better and a worse answer, thumbs become rows with a label, demonstrations become rows with
-the answer that should have been. What is not used is counted, and the counts add up:
+the answer that should have been; one that is preferred to the answer it improves is a pair too. What is not used is
+counted, and the counts add up:
 
-    judgments = superseded + held_out + other_feedback + no_pair + those that have a verdict
+    judgments = superseded + held_out + other_feedback + repeats + adjudicated + no_pair + those that have a verdict
     verdicts  = missing + identical + duplicates + contradictions + rows
     documents = held_out + duplicates + rows
     prompts   = held_out + duplicates + rows
@@ -23,6 +24,8 @@ from typing import Any
 from storage import documents as stored_documents
 from storage import prompts as stored_prompts
 from storage.records import (
+    ADJUDICATED,
+    REPEAT,
     DatasetType,
     Demonstration,
     Document,
@@ -39,7 +42,8 @@ from storage.records import (
 
 POLICY = (
     "Ties make no pair; the same verdict on the same texts counts once; where verdicts contradict each other the "
-    "majority is kept, and an even split leaves both out; held-out prompts and superseded judgments are never used."
+    "majority is kept, and an even split leaves both out; where a lead adjudicated, the lead's answer stands alone; "
+    "held-out prompts, superseded judgments and repeats asked for consistency are never used."
 )
 
 UNJUDGED_POLICY = "The same text counts once, whatever its white space; what is held out is never used."
@@ -170,32 +174,51 @@ def _readable(
     dataset_type: DatasetType, judgments: Sequence[Judgment], prompts: Mapping[str, Prompt], counts: Counter[str]
 ) -> list[Judgment]:
     superseded = {judgment.supersedes for judgment in judgments if judgment.supersedes}
+    settled = {
+        (one.project_id, one.prompt_id)
+        for one in judgments
+        if ADJUDICATED in one.flags and one.id not in superseded and _is_read(dataset_type, one)
+    }
     read = []
     for judgment in sorted(judgments, key=lambda one: (one.judged_at, one.id)):
         if judgment.id in superseded:
             counts["superseded"] += 1
         elif judgment.prompt_id in prompts and prompts[judgment.prompt_id].held_out:
             counts["held_out"] += 1
-        elif not any(isinstance(verdict, VERDICT_OF[dataset_type]) for verdict in judgment.verdicts):
+        elif not _is_read(dataset_type, judgment):
             counts["other_feedback"] += 1
+        elif REPEAT in judgment.flags:
+            counts["repeats"] += 1
+        elif ADJUDICATED not in judgment.flags and (judgment.project_id, judgment.prompt_id) in settled:
+            counts["adjudicated"] += 1
         else:
             counts["no_pair"] += _all_tie(dataset_type, judgment)
             read.append(judgment)
     return read
 
 
+def _is_read(dataset_type: DatasetType, judgment: Judgment) -> bool:
+    return any(_says(dataset_type, verdict) for verdict in judgment.verdicts)
+
+
 def _all_tie(dataset_type: DatasetType, judgment: Judgment) -> bool:
     """It ranks, but puts no answer above another."""
-    rankings = [verdict for verdict in judgment.verdicts if isinstance(verdict, Ranking)]
-    return dataset_type == "preference" and all(len(ranking.tiers) < 2 for ranking in rankings)
+    read = [verdict for verdict in judgment.verdicts if _says(dataset_type, verdict)]
+    return dataset_type == "preference" and all(isinstance(one, Ranking) and len(one.tiers) < 2 for one in read)
+
+
+def _says(dataset_type: DatasetType, verdict: Verdict) -> bool:
+    """Whether rows of this type come of it."""
+    preferred = isinstance(verdict, Demonstration) and verdict.preferred and verdict.improves is not None
+    return isinstance(verdict, VERDICT_OF[dataset_type]) or (dataset_type == "preference" and preferred)
 
 
 def _shown(dataset_type: DatasetType) -> tuple[str, ...]:
     """The counts of a dataset type, in the order in which a page shows them."""
     labels = ("desirable", "undesirable") if dataset_type == "unpaired_preference" else ()
     ties = ("no_pair", "ties") if dataset_type == "preference" else ()
-    before = ("judgments", "superseded", "held_out", "other_feedback", *ties, "verdicts", "missing", "identical")
-    return (*before, "duplicates", "contradictions", "rows", *labels)
+    before = ("judgments", "superseded", "held_out", "other_feedback", "repeats", "adjudicated", *ties)
+    return (*before, "verdicts", "missing", "identical", "duplicates", "contradictions", "rows", *labels)
 
 
 # ---- what they claim ------------------------------------------------------------------------------------------------
@@ -210,15 +233,22 @@ def _claims(
 ) -> Iterator[Claim]:
     for judgment in judgments:
         for verdict in judgment.verdicts:
-            if isinstance(verdict, VERDICT_OF[dataset_type]):
-                for claim in _claims_of(judgment, verdict, prompts.get(judgment.prompt_id), texts, counts):
+            if _says(dataset_type, verdict):
+                for claim in _claims_of(
+                    dataset_type, judgment, verdict, prompts.get(judgment.prompt_id), texts, counts
+                ):
                     counts["verdicts"] += 1
                     if claim is not None:
                         yield claim
 
 
 def _claims_of(
-    judgment: Judgment, verdict: Verdict, prompt: Prompt | None, texts: Mapping[str, str], counts: Counter[str]
+    dataset_type: DatasetType,
+    judgment: Judgment,
+    verdict: Verdict,
+    prompt: Prompt | None,
+    texts: Mapping[str, str],
+    counts: Counter[str],
 ) -> Iterator[Claim | None]:
     """A claim for each pair, thumb or demonstration; None, and counted, where it can say nothing."""
     if isinstance(verdict, Ranking):
@@ -228,6 +258,8 @@ def _claims_of(
             yield _pair_claim(judgment, prompt, texts.get(pair.chosen), texts.get(pair.rejected), counts)
     elif isinstance(verdict, Rating):
         yield _thumb_claim(judgment, prompt, texts.get(verdict.response_id), verdict.desirable, counts)
+    elif dataset_type == "preference":
+        yield _pair_claim(judgment, prompt, verdict.text, texts.get(verdict.improves or ""), counts)
     else:
         yield _demonstration_claim(judgment, prompt, verdict.text, counts)
 

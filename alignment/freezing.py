@@ -116,8 +116,8 @@ def _responses_named(judgment: Judgment) -> list[str]:
                 named.append(response_id)
             case Ranking(tiers):
                 named.extend(one for tier in tiers for one in tier)
-            case Demonstration():
-                continue
+            case Demonstration(improves=improves):
+                named.extend([improves] if improves else [])
     return named
 
 

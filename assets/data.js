@@ -5,7 +5,8 @@ const { make, api, fill, count, when, state } = window.Plumbline;
 const TYPES = { preference: "pairs", unpaired_preference: "thumbs", prompt_completion: "demonstrations", language_modeling: "documents", prompt_only: "prompts" };
 const COUNTED = { language_modeling: "document", prompt_only: "prompt" }; // the others count judgments
 const LEFT_OUT = {
-  superseded: "changed later", held_out: "on held-out prompts", other_feedback: "of another kind", no_pair: "in which all answers tie",
+  superseded: "changed later", held_out: "on held-out prompts", other_feedback: "of another kind", repeats: "asked twice of the same person",
+  adjudicated: "settled by a lead", no_pair: "in which all answers tie",
   ties: "tied pairs", missing: "without text", identical: "between equal answers", duplicates: "said again", contradictions: "contradicted",
 };
 const number = (value) => value.toLocaleString("en");

@@ -71,6 +71,7 @@ function parsed(field, text) {
 
 const LEFT_OUT = [
   ["superseded", "judgments changed later by their author"], ["held_out", "on held-out prompts or documents"], ["other_feedback", "judgments of another kind"],
+  ["repeats", "judgments asked twice of the same person, to see how steady they are"], ["adjudicated", "judgments on prompts that a lead settled"],
   ["no_pair", "judgments in which all answers tie"], ["ties", "pairs of answers that tie"], ["missing", "verdicts whose text is gone"],
   ["identical", "verdicts between two equal answers"], ["duplicates", "said again by someone"], ["contradictions", "verdicts contradicted by as many or more"],
 ];

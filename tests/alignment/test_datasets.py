@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 from alignment.datasets import POLICY, document_rows, preference_pairs, prompt_rows, rows_from, tied_pairs
-from storage.records import Demonstration, Document, Judgment, Message, Prompt, Ranking, Rating, Response, Verdict
+from storage.records import (
+    ADJUDICATED,
+    REPEAT,
+    Demonstration,
+    Document,
+    Judgment,
+    Message,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    Verdict,
+)
 
 MORNING = datetime(2026, 1, 1, 9, tzinfo=UTC)
 TEXTS = {"a": "blue", "b": "azure", "c": "green", "d": "red"}
@@ -129,6 +142,25 @@ def test_held_out_prompts_and_superseded_judgments_never_enter():
     assert counted(found.counts) == {"judgments": 3, "superseded": 1, "held_out": 1, "verdicts": 1, "rows": 1}
 
 
+def test_a_leads_answer_stands_alone_and_a_repeat_is_no_second_vote():
+    # given two labelers who agree, one of them asked again, and a lead who adjudicated for the opposite
+    labelers = [judgment(number, Ranking((("a",), ("c",)))) for number in (1, 2)]
+    again = replace(judgment(3, Ranking((("a",), ("c",)))), flags=(REPEAT,))
+    lead = replace(judgment(4, Ranking((("c",), ("a",)))), flags=(ADJUDICATED,))
+    # then the majority no longer counts, and everything is accounted for
+    found = rows_from("preference", [*labelers, again, lead], PROMPTS, RESPONSES)
+    assert pairs(found.rows) == [("green", "blue")]
+    assert counted(found.counts) == {"judgments": 4, "repeats": 1, "adjudicated": 2, "verdicts": 1, "rows": 1}
+    # and without the lead it does, once each
+    assert pairs(rows_from("preference", [*labelers, again], PROMPTS, RESPONSES).rows) == [("blue", "green")]
+
+
+def test_a_lead_settles_only_what_was_asked_in_that_way():
+    ideal = judgment(1, Demonstration("Blue, mostly."))
+    lead = replace(judgment(2, Ranking((("c",), ("a",)))), flags=(ADJUDICATED,))
+    assert len(rows_from("prompt_completion", [ideal, lead], PROMPTS, RESPONSES).rows) == 1
+
+
 def test_a_response_that_is_gone_is_counted_as_missing():
     found = rows_from("preference", [judgment(1, Ranking((("a",), ("gone",), ("c",))))], PROMPTS, RESPONSES)
     assert pairs(found.rows) == [("blue", "green")]
@@ -156,6 +188,29 @@ def test_demonstrations_become_completions_with_white_space_kept():
     found = rows_from("prompt_completion", said, PROMPTS, RESPONSES)
     assert [row["completion"] for row in found.rows] == [[{"role": "assistant", "content": " Blue.\n"}]]
     assert counted(found.counts) == {"judgments": 2, "verdicts": 2, "duplicates": 1, "rows": 1}
+
+
+def test_an_ideal_that_is_preferred_is_a_pair_over_what_it_improves():
+    ideal, plain = Demonstration("cyan", improves="c", preferred=True), Demonstration("cyan", improves="d")
+    found = rows_from("preference", [judgment(1, ideal), judgment(2, plain)], PROMPTS, RESPONSES)
+    pairs = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in found.rows]
+    assert pairs == [("cyan", "green")]
+    assert counted(found.counts) == {"judgments": 2, "other_feedback": 1, "verdicts": 1, "rows": 1}
+
+
+def test_a_ranking_with_an_ideal_beside_it_gives_its_own_pairs_and_one_more():
+    said = [judgment(1, Ranking((("a",), ("c",))), Demonstration("cyan", improves="a", preferred=True))]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    pairs = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in found.rows]
+    assert pairs == [("blue", "green"), ("cyan", "blue")]
+    completions = rows_from("prompt_completion", said, PROMPTS, RESPONSES).rows
+    assert [row["completion"][0]["content"] for row in completions] == ["cyan"]
+
+
+def test_a_tie_with_an_ideal_beside_it_has_a_pair_after_all():
+    said = [judgment(1, Ranking((("a", "c"),)), Demonstration("cyan", improves="a", preferred=True))]
+    found = rows_from("preference", said, PROMPTS, RESPONSES)
+    assert counted(found.counts) == {"judgments": 1, "ties": 1, "verdicts": 1, "rows": 1}
 
 
 def test_judgments_of_another_kind_are_counted_and_left():
@@ -192,7 +247,7 @@ def test_every_judgment_is_accounted_for_also_where_all_answers_tie():
 
 
 def test_the_policy_says_what_the_code_does():
-    for word in ("Ties", "once", "majority", "even split", "held-out", "superseded"):
+    for word in ("Ties", "once", "majority", "even split", "held-out", "superseded", "adjudicated", "repeats"):
         assert word in POLICY
 
 
