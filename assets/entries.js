@@ -3,29 +3,47 @@
 "use strict";
 const draftName = (entry) => `plumbline-draft-${entry.item.assignment}`;
 
+/** What a person says: by answer or as a whole (answers), and beside it. */
+const nothing = () => ({ answers: {}, scores: {}, reasons: [], flags: [], rewrites: {}, note: "", notes: {} });
+const said = (entry) => Object.fromEntries(Object.keys(nothing()).map((field) => [field, entry[field]]));
+
 function fresh(item) {
-  const entry = { item, key: null, answers: {}, note: "", notes: {}, seconds: 0 };
+  const entry = { item, key: null, seconds: 0, ...nothing() };
   return Object.assign(entry, JSON.parse(sessionStorage.getItem(draftName(entry)) ?? "{}"));
+}
+
+/** A judgment that the server has, as it was before it was sent. */
+function judged({ item, key, verdict, notes, note, focused_seconds: seconds, judged_at: at }, mode) {
+  const { scores = {}, reasons = [], flags = [], rewrites = {} } = verdict;
+  return { item, key, at, seconds, answers: mode.restore(verdict), scores, reasons, flags, rewrites, note, notes, submitted: true };
+}
+
+/** What is sent beside the verdict itself. A rewrite that was opened and left as it was says nothing here. */
+function beside({ item, scores, reasons, flags, rewrites: opened }) {
+  const original = Object.fromEntries(item.responses.map((response) => [response.id, response.text]));
+  const rewrites = Object.fromEntries(Object.entries(opened).filter(([id, text]) => text.trim() && text.trim() !== original[id].trim()));
+  return Object.fromEntries(Object.entries({ scores, reasons, flags, rewrites }).filter(([, value]) => tidy(value) !== undefined));
 }
 
 function keepDraft(entry) {
   if (entry.key) return;
-  sessionStorage.setItem(draftName(entry), JSON.stringify({ answers: entry.answers, notes: entry.notes }));
+  sessionStorage.setItem(draftName(entry), JSON.stringify(said(entry)));
 }
 
 const dropDraft = (entry) => sessionStorage.removeItem(draftName(entry));
 
-/** What was said, as one string; notes that were emptied again count as none. */
-function fingerprint({ answers, notes }) {
-  const sorted = (object) => Object.entries(object).filter(([, value]) => value !== "").sort();
-  return JSON.stringify([sorted(answers), sorted(notes)]);
+/** What was said, as one string, whatever the order in which it was; what was emptied again counts as not said. */
+const fingerprint = (entry) => JSON.stringify(tidy(said(entry)) ?? {});
+
+function tidy(value) {
+  if (Array.isArray(value)) return value.length ? [...value].sort() : undefined;
+  if (typeof value !== "object" || value === null) return value === "" ? undefined : value;
+  const kept = Object.entries(value).map(([name, one]) => [name, tidy(one)]).filter(([, one]) => one !== undefined).sort();
+  return kept.length ? Object.fromEntries(kept) : undefined;
 }
 
 /** Leaving a reopened judgment without submitting takes back what was changed. */
-function restore(entry) {
-  const [answers, notes] = JSON.parse(entry.as);
-  Object.assign(entry, { answers: Object.fromEntries(answers), notes: Object.fromEntries(notes) });
-}
+const restore = (entry) => Object.assign(entry, nothing(), JSON.parse(entry.as));
 
-Object.assign(window.Plumbline, { entries: { fresh, keepDraft, dropDraft, fingerprint, restore } });
+Object.assign(window.Plumbline, { entries: { fresh, judged, beside, keepDraft, dropDraft, fingerprint, restore } });
 })();

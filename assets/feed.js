@@ -54,6 +54,14 @@ class Feed {
     this.seen.delete(assignment);
   }
 
+  /** What this person judged last, oldest first; nothing where the server cannot be asked. */
+  async history() {
+    if (!this.project) return [];
+    const path = `/api/label/history?${new URLSearchParams({ project: this.project.id })}`;
+    const answer = await api(path).catch(() => ({ judged: [] }));
+    return answer.judged.reverse();
+  }
+
   /** One request at a time; whoever asks meanwhile gets one more after it, because that one may be out of date. */
   refill() {
     this.again = this.busy !== null;
@@ -85,7 +93,9 @@ class Feed {
     Object.assign(this, { project: answer.project, progress: answer.progress, person: answer.person, projects: answer.projects });
     this.outbox.belongsTo(answer.person);
     const leased = new Set(answer.items.map((item) => item.assignment));
-    this.ahead = this.ahead.filter((item) => leased.has(item.assignment)); // the others' leases have run out
+    const lapsed = this.ahead.filter((item) => !leased.has(item.assignment));
+    for (const item of lapsed) this.seen.delete(item.assignment); // it may be leased to this tab again
+    this.ahead = this.ahead.filter((item) => leased.has(item.assignment));
     for (const item of answer.items) {
       if (this.seen.has(item.assignment) || this.outbox.holds(item.assignment)) continue;
       this.seen.add(item.assignment);

@@ -4,7 +4,7 @@
    repeated by a held key. Single characters can be switched off (WCAG 2.1.4); Enter and the arrows stay. */
 (() => {
 "use strict";
-const { make, icon, fill } = window.Plumbline;
+const { make, icon, fill, words } = window.Plumbline;
 
 const SWITCH = "plumbline-keys";
 const TEXT_FIELDS = "input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]";
@@ -52,7 +52,7 @@ function tool({ icon: name, text, key, press, cls = "btn ghost" }) {
 
 /** A dialog that closes by Escape, by its cross and by a click beside it. */
 function sheet(title, content, cls = "sheet") {
-  const close = make("button", { class: "tool", type: "button", "aria-label": "Close", onclick: () => dialog.close() }, icon("x"));
+  const close = make("button", { class: "tool", type: "button", "aria-label": words("close"), onclick: () => dialog.close() }, icon("x"));
   const dialog = make("dialog", { class: cls, "aria-label": title, onclick: (event) => event.target === dialog && dialog.close() },
     make("div", "inside", make("div", "dh", make("h2", "", title), close), content));
   return dialog;
@@ -64,29 +64,28 @@ function keysSheet(root, rows) {
   box.checked = keysAreOn();
   switchKeys(root, box.checked);
   const list = make("dl", "keys", rows.map(([key, meaning]) => [make("dt", "", make("kbd", "", key)), make("dd", "", meaning)]));
-  return sheet("All keys", [list, make("label", "check", box, "Single keys are on (Enter and the arrows always are)")]);
+  return sheet(words("all_keys"), [list, make("label", "check", box, words("keys_on"))]);
 }
 
 function guidelinesSheet() {
   const body = make("div");
-  const dialog = sheet("Guidelines", body, "sheet drawer");
+  const dialog = sheet(words("guidelines"), body, "sheet drawer");
   return { dialog, fill: (content) => fill(body, content) };
 }
 
-const REASONS = ["I do not know enough about this", "The prompt makes no sense", "No answer can be used at all", "Something else"];
-
 /** Reasons are one key away, and never asked for: 1 to 4 choose one, Enter skips with it or with none. */
 function skipSheet(skip) {
-  const words = make("input", { type: "text", maxlength: 500, id: "skip-words" });
-  const boxes = REASONS.map((reason) => make("input", { type: "radio", name: "skip-reason", value: reason }));
-  const choices = boxes.map((box, index) => make("label", "check", box, cap(String(index + 1)), box.value));
+  const own = make("input", { type: "text", maxlength: 500, id: "skip-words" });
+  const reasons = words.list("skip_reasons");
+  const boxes = reasons.map(({ english }) => make("input", { type: "radio", name: "skip-reason", value: english }));
+  const choices = boxes.map((box, index) => make("label", "check", box, cap(String(index + 1)), reasons[index].text));
   const form = make("form", { class: "stack", onsubmit: (event) => { event.preventDefault(); done(); }, onkeydown: key },
-    make("div", { role: "radiogroup", "aria-label": "Why, if you like to say" }, choices),
-    make("div", "f", make("label", { for: "skip-words" }, "In your own words, if you like"), words),
-    make("div", "acts end", make("button", { class: "btn go" }, "Skip this prompt", cap("↵"))));
-  const dialog = sheet("Skip, because…", form);
+    make("div", { role: "radiogroup", "aria-label": words("skip_why") }, choices),
+    make("div", "f", make("label", { for: "skip-words" }, words("skip_words")), own),
+    make("div", "acts end", make("button", { class: "btn go" }, words("skip_go"), cap("↵"))));
+  const dialog = sheet(words("skip_title"), form);
   function key(event) {
-    if (event.target === words) return guardText(event);
+    if (event.target === own) return guardText(event);
     const box = keysAreOn() && !event.ctrlKey && !event.metaKey && !event.altKey && boxes[character(event) - 1];
     if (!box) return;
     event.preventDefault();
@@ -99,7 +98,7 @@ function skipSheet(skip) {
     if (event.ctrlKey || event.metaKey) done();
   }
   function done() {
-    const reason = [new FormData(form).get("skip-reason"), words.value.trim()].filter(Boolean).join(": ");
+    const reason = [new FormData(form).get("skip-reason"), own.value.trim()].filter(Boolean).join(": ");
     dialog.close();
     skip(reason);
   }

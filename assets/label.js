@@ -5,14 +5,16 @@
    judgment into the outbox and shows the next item at once, which the feed fetched ahead. */
 (() => {
 "use strict";
-const { api, ago, make, cards, keys, newKey, entries, Attention, Feed, Outbox, LabelView, dragLetters, thumbs, ranking } = window.Plumbline;
+const { every, make, cards, keys, newKey, entries, beside, words, Attention, Feed, Outbox, LabelView, dragLetters, thumbs, ranking, pairwiseMode, edit } = window.Plumbline;
 
-const MODES = [thumbs, ranking];
+const MODES = [thumbs, ranking, pairwiseMode, edit];
 const MOST_REOPENED = 10;
 const LOOK_AGAIN = 3000;
+const RENEW = 300; // seconds; well within half a lease, so that nobody loses what they are still reading
 
 class LabelPage {
-  constructor(root) {
+  /** A preview brings its own outbox and feed, and takes keys only where the keyboard is on it. */
+  constructor(root, { makeOutbox = (calls) => new Outbox(calls), makeFeed = (given) => new Feed(given), keyboard = document } = {}) {
     this.live = this.entry = null;
     this.past = []; // judged entries, oldest first
     this.reopened = null; // index in `past` of the entry on screen
@@ -23,16 +25,18 @@ class LabelPage {
     this.view = new LabelView(root, {
       submit: () => this.submit(), back: () => this.back(), skip: (reason) => this.skip(reason),
       choose: (index, value) => this.choose(index, value), focus: (index, how) => this.setFocus(index, how),
-      noted: (id, text) => this.noted(id, text), project: (id) => this.changeProject(id), retry: () => this.feed.refill(),
+      noted: (id, text) => this.written("notes", id, text), rewritten: (id, text) => this.written("rewrites", id, text),
+      rewrite: (index) => this.rewrite(index), takeBack: (index) => this.takeBack(index), toggle: (switched) => this.toggle(switched),
+      score: (index, criterion, value) => this.score(index, criterion, value), project: (id) => this.changeProject(id), retry: () => this.feed.refill(),
     });
-    this.outbox = new Outbox({
+    this.outbox = makeOutbox({
       changed: (...state) => this.view.paintSaving(...state),
       delivered: () => this.feed.refill(),
       refused: (entry, sentence) => this.refused(entry, sentence),
     });
     const project = new URLSearchParams(location.search).get("project") ?? "";
-    this.feed = new Feed({ outbox: this.outbox, project, changed: () => this.fed() });
-    document.addEventListener("keydown", (event) => this.key(event));
+    this.feed = makeFeed({ outbox: this.outbox, project, changed: () => this.fed() });
+    keyboard.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("visibilitychange", () => document.hidden || this.feed.refill());
     dragLetters(root, {
       active: () => this.entry && this.mode === ranking,
@@ -42,25 +46,20 @@ class LabelPage {
   }
 
   async start() {
-    this.view.setState("loading", make("p", "", "Fetching the first prompt…"));
+    this.view.setState("loading", make("p", "", words("fetching")));
     await this.feed.refill();
     await this.readHistory();
+    every(RENEW, this.view.root, () => this.feed.refill());
   }
 
   /** Judgments made before this page was loaded can be reopened too. */
   async readHistory() {
-    if (!this.feed.project) return;
-    const path = `/api/label/history?${new URLSearchParams({ project: this.feed.project.id })}`;
-    const answer = await api(path).catch(() => ({ judged: [] }));
+    const judged = await this.feed.history();
     const known = new Set(this.past.map((entry) => entry.item.assignment));
-    const before = answer.judged.reverse().filter((judged) => !known.has(judged.item.assignment)).map((judged) => this.judgedEntry(judged));
+    const before = judged.filter((judged) => !known.has(judged.item.assignment)).map((judged) => entries.judged(judged, this.mode));
     this.past = [...before, ...this.past].slice(-MOST_REOPENED);
     if (this.reopened !== null) this.reopened += before.length;
     this.paintAround();
-  }
-
-  judgedEntry({ item, key, verdict, notes, note, focused_seconds: seconds, judged_at: at }) {
-    return { item, key, note, notes, at, seconds, answers: this.mode.restore(verdict), submitted: true };
   }
 
   /* ---- items come ---- */
@@ -83,6 +82,7 @@ class LabelPage {
     if (JSON.stringify([known, this.projects]) === JSON.stringify([project, projects])) return;
     this.projects = projects;
     this.view.showProject(project, projects, this.mode);
+    if (guidelinesChanged(project)) this.view.paintChangedGuidelines();
   }
 
   /** Shows the next item, or says why there is none and looks again by itself. */
@@ -103,11 +103,11 @@ class LabelPage {
     this.focus = 0;
     this.arriving = true;
     this.view.showItem(entry, this.mode);
-    this.view.paintReopened(this.reopened === null ? "" : `You judged this ${ago(entry.at)}. What you submit now replaces it.`);
+    this.view.paintReopened(this.reopened === null ? "" : words("reopened_when", { ago: words.ago(entry.at) }));
     this.paint();
     this.paintAround();
     this.attention.restart(entry.seconds);
-    this.view.say(`${this.reopened === null ? "Next prompt" : "Judged before"}. ${entry.item.responses.length} answers.`);
+    this.view.say(words(this.reopened === null ? "said_next" : "said_again", { n: entry.item.responses.length }));
     cards.painted(() => this.entry === entry && this.arrived());
   }
 
@@ -135,11 +135,16 @@ class LabelPage {
     if (!this.entry) return false;
     if (key === "submit") return this.submit(), true;
     if (key === "s") return this.reopened === null && this.view.skip.open(), true;
-    if (key === "n") return this.view.openNote(this.focus), true;
+    if (key === "n") return this.view.cards[this.focus].openNote(), true;
+    if (key === "r") return this.rewrite(this.focus), true;
+    if (key === "v") return this.nextScore(), true;
+    const switched = beside.switched(key, this.project);
+    if (switched) return this.toggle(switched), true;
     const index = cards.LETTERS.toLowerCase().indexOf(key);
     if (index >= 0) return index < this.ids.length && this.setFocus(index, { move: true }), true;
-    const value = this.mode.valueOf(key, this.ids.length);
+    const value = this.mode.valueOf(key, this.ids.length, this.entry.answers);
     if (value === undefined) return false;
+    if (this.mode === edit) return this.takeBack(this.focus), true;
     this.say(this.focus, value, { advance: value !== null });
     return true;
   }
@@ -154,19 +159,30 @@ class LabelPage {
 
   /** A click on a choice that is on takes it back. */
   choose(index, value) {
-    const on = this.entry.answers[this.ids[index]] === value;
+    const on = this.entry.answers[this.name(index)] === value;
     this.say(index, on ? null : value, { advance: false });
+  }
+
+  /** What a value is kept under: the answer that it is about, or one name where it is about all of them. */
+  name(index) {
+    return this.mode.whole ?? this.ids[index];
   }
 
   /** The answer at `index` gets this value (null: none); then the focus moves to the next one without. */
   say(index, value, { advance }) {
-    const { answers } = this.entry, id = this.ids[index];
+    const { answers } = this.entry, id = this.name(index);
     if (value === null) delete answers[id];
     else answers[id] = value;
-    this.focus = advance ? this.nextOpen(index) : index;
+    const moves = advance && !this.mode.whole;
+    if (!this.mode.whole) this.focus = moves ? this.nextOpen(index) : index;
+    if (moves) this.view.moveTo(this.focus);
+    this.changedTo(this.mode.said(cards.LETTERS[index], answers, id, this.ids));
+  }
+
+  /** Something was said: painted, announced, and kept as a draft. */
+  changedTo(sentence) {
     this.paint();
-    if (advance) this.view.moveTo(this.focus);
-    this.view.say(this.mode.said(cards.LETTERS[index], answers, id, this.ids));
+    if (sentence) this.view.say(sentence);
     entries.keepDraft(this.entry);
   }
 
@@ -183,18 +199,58 @@ class LabelPage {
     if (move) this.view.moveTo(index);
   }
 
-  noted(id, text) {
-    this.entry.notes[id] = text;
-    entries.keepDraft(this.entry);
-    this.paint();
+  /** Text in a field of a card: "notes" or "rewrites". */
+  written(field, id, text) {
+    this.entry[field][id] = text;
+    this.changedTo("");
+  }
+
+  /** The first time, the answer itself is there to be changed. */
+  rewrite(index) {
+    const id = this.ids[index];
+    this.entry.rewrites[id] ??= this.entry.item.responses[index].text;
+    this.focus = index;
+    this.changedTo(words("said_rewriting", { letter: cards.LETTERS[index] }));
+    this.view.cards[index].openRewrite();
+  }
+
+  takeBack(index) {
+    const had = this.view.cards[index].rewrite.box.contains(document.activeElement);
+    delete this.entry.rewrites[this.ids[index]];
+    this.changedTo(words("said_taken_back", { letter: cards.LETTERS[index] }));
+    if (had) this.view.moveTo(index);
+  }
+
+  /** The same score again takes it back. */
+  score(index, criterion, value) {
+    const scores = (this.entry.scores[this.ids[index]] ??= {}), values = { letter: cards.LETTERS[index], criterion, n: value };
+    const again = scores[criterion] === value;
+    if (again) delete scores[criterion];
+    else scores[criterion] = value;
+    this.changedTo(words(again ? "said_no_score" : "said_score", values));
+  }
+
+  /** The next criterion of the card in focus, then the first one of the next card. */
+  nextScore() {
+    const order = this.ids.map((_, step) => (this.focus + step) % this.ids.length);
+    const next = order.map((index) => this.view.cards[index].nextScore()).find(Boolean);
+    next?.focus();
+  }
+
+  /** A reason or a flag, on or off. */
+  toggle({ field, value, text }) {
+    if (!this.entry || this.arriving) return;
+    const on = !this.entry[field].includes(value);
+    this.entry[field] = on ? [...this.entry[field], value] : this.entry[field].filter((one) => one !== value);
+    this.changedTo(words(on ? "said_on" : "said_off", { name: text }));
   }
 
   /* ---- submitting, going back, skipping ---- */
 
   submit() {
     if (!this.entry || this.arriving) return;
-    const { ready, text } = this.mode.status(this.entry.answers, this.ids);
-    if (!ready) return this.view.refuse(`Not yet: ${text.toLowerCase()}.`);
+    const { ready, text } = this.mode.status(this.entry, this.ids);
+    if (!ready) return this.view.refuse(words("not_yet", { what: text.toLocaleLowerCase(words.current()) }));
     if (this.reopened !== null && !this.changed()) return this.goOn();
     const entry = this.entry, supersedes = entry.key;
     Object.assign(entry, { key: newKey(), seconds: this.attention.seconds(), at: new Date().toISOString() });
@@ -205,8 +261,10 @@ class LabelPage {
     this.goOn();
   }
 
-  judgment({ item, key, seconds, answers, note, notes }, supersedes) {
-    return { key, assignment: item.assignment, verdict: this.mode.verdict(answers), displayed: this.ids,
+  judgment(entry, supersedes) {
+    const { item, key, seconds, note, notes } = entry;
+    const verdict = { ...entries.beside(entry), ...this.mode.verdict(entry.answers, entry) };
+    return { key, assignment: item.assignment, verdict, displayed: this.ids,
       focused_seconds: seconds, note, notes, guideline_version: this.project.guideline_version, supersedes };
   }
 
@@ -247,7 +305,7 @@ class LabelPage {
 
   /** The server has what it had before: an earlier judgment, or none. */
   refused({ body }, sentence) {
-    this.view.paintRefused(`${sentence} (This was not stored.)`);
+    this.view.paintRefused(words("refused", { sentence }));
     const entry = this.past.find((one) => one.key === body.key);
     if (entry) entry.key = body.supersedes;
     if (entry && entry === this.entry) this.paint();
@@ -270,7 +328,7 @@ class LabelPage {
   /* ---- painting ---- */
 
   paint() {
-    const again = this.reopened === null ? null : { button: this.changed() ? "Replace" : "Leave as it is" };
+    const again = this.reopened === null ? null : { button: words(this.changed() ? "replace" : "leave") };
     this.view.paint(this.entry, this.mode, this.focus, again);
   }
 
@@ -291,5 +349,12 @@ class LabelPage {
   }
 }
 
-Object.assign(window.Plumbline, { label: (root) => new LabelPage(root).start() });
+/** Whether they are not the ones that this person, in this browser, last worked by. */
+function guidelinesChanged({ id, guideline_version: current }) {
+  const name = `plumbline-guidelines-${id}`, before = localStorage.getItem(name);
+  localStorage.setItem(name, current);
+  return before !== null && Number(before) < current;
+}
+
+Object.assign(window.Plumbline, { LabelPage, label: (root) => new LabelPage(root).start() });
 })();

@@ -4,22 +4,13 @@
    knows it by: sending it twice changes nothing. Entries of other people who used this browser wait for them. */
 (() => {
 "use strict";
-const { api } = window.Plumbline;
+const { api, newKey } = window.Plumbline;
 
 const PREFIX = "plumbline-outbox-";
 const PATHS = { judge: "/api/label/judge", skip: "/api/label/skip" };
 const WAIT_FIRST = 1500, WAIT_LONGEST = 15000;
 const LONGEST_KEPT_ALIVE = 60_000; // browsers refuse a request beyond 64 KiB that is to outlive its page
 const WAITS = [0, 401, 403, 408, 425, 429]; // not the entry's fault: it is kept and sent again
-
-/** 128 random bits as a UUID; crypto.randomUUID is missing where the page is served over plain http to another machine. */
-function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
 
 const keptAlive = (body) => new Blob([JSON.stringify(body)]).size < LONGEST_KEPT_ALIVE;
 
@@ -116,5 +107,5 @@ class Outbox {
   }
 }
 
-Object.assign(window.Plumbline, { Outbox, newKey });
+Object.assign(window.Plumbline, { Outbox });
 })();

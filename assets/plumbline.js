@@ -65,6 +65,7 @@ const PAGES = [
   { name: "Compare", href: "/compare", roles: ["labeler", "lead", "engineer"] },
   { name: "Data", href: "/data", roles: ["lead", "engineer"] },
   { name: "Projects", href: "/projects", roles: ["lead", "engineer"] },
+  { name: "Quality", href: "/quality", roles: ["lead", "engineer"] },
   { name: "Runs", href: "/runs", roles: ["engineer"] },
   { name: "Models", href: "/models", roles: ["engineer"] },
 ];
@@ -242,6 +243,15 @@ function paintPerson(nav, person, me, here) {
   nav.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 }
 
+/** 128 random bits as a UUID; crypto.randomUUID is missing where the page is served over plain http to another machine. */
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
 const pageHere = () => PAGES.find((page) => location.pathname === page.href || location.pathname.startsWith(page.href + "/"))?.name;
 
 function start() {
@@ -254,7 +264,7 @@ function start() {
 }
 
 window.Plumbline = { make, svgEl, icon, button, state, say, interval, fill, count, percent, withInterval, duration, ago, when, clock,
-  api, every, isDark, toggleTheme, topBar };
+  api, every, newKey, isDark, toggleTheme, topBar };
 applyTheme();
 systemDark.addEventListener("change", applyTheme);
 if (document.body) start();

@@ -2,19 +2,18 @@
    shows the tiers as they form, and a letter dragged into it says the same as its digit. */
 (() => {
 "use strict";
-const { make, fill, cards } = window.Plumbline;
+const { make, fill, cards, words } = window.Plumbline;
 
 const upTo = (n) => Array.from({ length: n }, (_, index) => index + 1);
-const ENDINGS = { 1: "st", 2: "nd", 3: "rd" };
-const ordinal = (n) => n + (ENDINGS[n] ?? "th");
+const ordinal = (n) => words("ordinal", { n });
 const sameRank = (answers, id) => Object.keys(answers).filter((other) => other !== id && answers[other] === answers[id]);
 
 const ranking = {
   name: "ranking",
-  group: "Rank for answer",
-  keyRows: (n) => [[`1 … ${n}`, "Rank the answer in focus and move on; the same number is a tie"], ["0", "Take its rank back"]],
+  group: (letter) => words("rank_for", { letter }),
+  keyRows: (n) => [[`1 … ${n}`, words("key_rank")], ["0", words("key_rank_none")]],
 
-  options: (n) => upTo(n).map((rank) => ({ value: rank, label: `Rank ${rank}`, content: String(rank) })),
+  options: (n) => upTo(n).map((rank) => ({ value: rank, label: words("rank", { n: rank }), content: String(rank) })),
 
   /** The value that a key gives to the answer in focus: null clears, undefined is no key of this way of judging. */
   valueOf(key, n) {
@@ -25,26 +24,30 @@ const ranking = {
   verdict: (answers) => ({ ranks: answers }),
   restore: (verdict) => ({ ...verdict.ranks }),
 
+  mark: (answers, id) => answers[id] ?? "",
+
   stateOf(answers, id) {
     if (!answers[id]) return "";
-    return ordinal(answers[id]) + (sameRank(answers, id).length ? ", tie" : "");
+    const rank = ordinal(answers[id]);
+    return sameRank(answers, id).length ? words("tie", { rank }) : rank;
   },
 
   said(letter, answers, id, ids) {
-    if (!answers[id]) return `Answer ${letter}: no rank.`;
-    const tied = sameRank(answers, id).map((other) => cards.LETTERS[ids.indexOf(other)]).sort().join(" and ");
-    return `Answer ${letter} ranked ${answers[id]}${tied ? `, tied with ${tied}` : ""}.`;
+    if (!answers[id]) return words("said_unranked", { letter });
+    const others = sameRank(answers, id).map((other) => cards.LETTERS[ids.indexOf(other)]).sort();
+    const values = { letter, n: answers[id], others: words.and(others) };
+    return words(others.length ? "said_tied" : "said_ranked", values);
   },
 
-  status(answers, ids) {
+  status({ answers }, ids) {
     const ranked = Object.keys(answers).length, left = ids.length - ranked;
-    if (ranked < 2) return { ready: false, text: ranked ? "Rank one more" : "Rank at least two" };
-    return { ready: true, text: left ? `Submit, ${left} unranked` : "Submit" };
+    if (ranked < 2) return { ready: false, text: words(ranked ? "rank_one_more" : "rank_two") };
+    return { ready: true, text: left ? words("submit_unranked", { n: left }) : words("submit") };
   },
 
-  tray(element, answers, ids) {
+  tray(element, { answers }, ids) {
     const unranked = ids.filter((id) => !answers[id]);
-    const pool = slot(0, "Unranked", unranked, ids);
+    const pool = slot(0, words("unranked"), unranked, ids);
     pool.classList.toggle("none", unranked.length === 0);
     fill(element, pool, upTo(ids.length).map((rank) => slot(rank, ordinal(rank), ids.filter((id) => answers[id] === rank), ids)));
   },

@@ -1,34 +1,36 @@
 /* Thumbs: each answer is good enough (up) or not (down). A way of judging is an object like this one; see label.js. */
 (() => {
 "use strict";
-const { icon } = window.Plumbline;
+const { icon, words } = window.Plumbline;
 
-const OPTIONS = [{ value: "up", label: "Thumbs up", name: "thumbs-up" }, { value: "down", label: "Thumbs down", name: "thumbs-down" }];
+const OPTIONS = [{ value: "up", label: "thumb_up", name: "thumbs-up" }, { value: "down", label: "thumb_down", name: "thumbs-down" }];
+const SAID = { up: "said_thumb_up", down: "said_thumb_down" };
 
 const thumbs = {
   name: "thumbs",
-  group: "Thumb for answer",
-  keyRows: () => [["↑ ↓", "Thumb up or down for the answer in focus, and on to the next"], ["0", "Take its thumb back"]],
+  group: (letter) => words("thumb_for", { letter }),
+  keyRows: () => [["↑ ↓", words("key_thumb")], ["0", words("key_thumb_none")]],
 
-  options: () => OPTIONS.map(({ value, label, name }) => ({ value, label, content: icon(name) })),
+  options: () => OPTIONS.map(({ value, label, name }) => ({ value, label: words(label), content: icon(name) })),
 
   /** The value that a key gives to the answer in focus: null clears, undefined is no key of this way of judging. */
   valueOf: (key) => ({ arrowup: "up", arrowdown: "down", 0: null })[key],
 
   verdict: (answers) => ({ thumbs: answers }),
   restore: (verdict) => ({ ...verdict.thumbs }),
+  mark: (answers, id) => answers[id] ?? "",
   stateOf: () => "",
-  said: (letter, answers, id) => (answers[id] ? `Answer ${letter}: thumb ${answers[id]}.` : `Answer ${letter}: no thumb.`),
+  said: (letter, answers, id) => words(SAID[answers[id]] ?? "said_no_thumb", { letter }),
 
-  status(answers, ids) {
+  status({ answers }, ids) {
     const left = ids.length - Object.keys(answers).length;
-    if (left === ids.length) return { ready: false, text: "Give a thumb" };
-    return { ready: true, text: left ? `Submit, ${left} without` : "Submit" };
+    if (left === ids.length) return { ready: false, text: words("give_thumb") };
+    return { ready: true, text: left ? words("submit_without", { n: left }) : words("submit") };
   },
 
-  tray(element, answers, ids) {
+  tray(element, { answers }, ids) {
     const given = Object.values(answers), up = given.filter((value) => value === "up").length;
-    element.textContent = `${up} good, ${given.length - up} bad, ${ids.length - given.length} to rate`;
+    element.textContent = words("thumbs_tray", { up, down: given.length - up, left: ids.length - given.length });
   },
 };
 

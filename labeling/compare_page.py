@@ -8,6 +8,8 @@ from labeling.drawn_page import drawn
 
 # In this order: each uses what the ones before it made.
 SCRIPTS = (
+    "languages/en.js",
+    "words.js",
     "cards.js",
     "keys.js",
     "outbox.js",

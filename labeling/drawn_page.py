@@ -16,6 +16,11 @@ def drawn_said() -> gr.HTML:
     return _filled("said", "pl", "said", "said(root, props.value)", "watch('value', go);")
 
 
+def drawn_preview() -> gr.HTML:
+    """Shows its value {project, item} as the label page would, and again whenever it changes."""
+    return _filled("preview", "pl ls preview", "preview", "preview(root, props.value)", "watch('value', go);")
+
+
 def plain(request: gr.Request) -> Request:
     """The browser's own request, whose cookie says who is asking."""
     plain_request: Request | None = request.request

@@ -6,8 +6,11 @@ import gradio as gr
 
 from labeling.drawn_page import drawn
 
+LANGUAGES = ("languages/en.js", "languages/ar.js")
 # In this order: each uses what the ones before it made.
 SCRIPTS = (
+    *LANGUAGES,
+    "words.js",
     "cards.js",
     "keys.js",
     "outbox.js",
@@ -15,6 +18,10 @@ SCRIPTS = (
     "entries.js",
     "thumbs.js",
     "ranking.js",
+    "pairwise.js",
+    "edit.js",
+    "beside.js",
+    "answer_card.js",
     "label_view.js",
     "label.js",
 )

@@ -1,7 +1,8 @@
 """Markdown to HTML that is safe to show, for texts that models, importers and strangers wrote.
 
 HTML in the text is shown as text, images become links (nothing is fetched), and only http(s) links keep
-their target. The page does not trust this alone: assets/cards.js copies an allowlist of elements from it.
+their target. Code gets its colours and LaTeX its shape here, so the browser needs no library for either. The page does
+not trust this alone: assets/cards.js copies an allowlist of elements from it.
 
 Line breaks of the text stay line breaks (Markdown would join the lines), because a person judges what the model wrote.
 """
@@ -15,6 +16,9 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
+
+from labeling import formulas
+from labeling.highlighting import highlighted
 
 
 @lru_cache(maxsize=4096)
@@ -30,6 +34,11 @@ def _line_break(self: RendererProtocol, tokens: Sequence[Token], index: int, opt
     return "<br>"
 
 
+def _fence(self: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    language = next(iter(tokens[index].info.split()), "")
+    return f"<pre><code>{highlighted(tokens[index].content, language)}</code></pre>\n"
+
+
 def _http_only(url: str) -> bool:
     return url.lower().startswith(("https://", "http://"))
 
@@ -38,6 +47,8 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False})
     parser.enable(["table", "strikethrough"]).disable(["image"])
     parser.validateLink = _http_only  # type: ignore[method-assign]  # as its documentation has it
+    formulas.enable(parser)
+    parser.add_render_rule("fence", _fence)
     parser.add_render_rule("softbreak", _line_break)
     parser.add_render_rule("hardbreak", _line_break)
     return parser

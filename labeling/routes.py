@@ -19,13 +19,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from labeling.assignment import Item, Queue
-from labeling.feedback import feedback_type
+from labeling.feedback import EDIT, FeedbackType, beside, feedback_type
+from labeling.feedback.edit import as_pairs, rewrites
 from labeling.identity import PersonOf
 from labeling.rendering import render
 from storage import judgments, projects
 from storage.database import Database
 from storage.errors import BadInput
-from storage.records import Judgment, Person, Project
+from storage.records import Judgment, Person, Project, Verdict, texts_by_id
 
 LETTERS = "ABCDEF"
 MOST_ITEMS = 100
@@ -70,7 +71,7 @@ def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRo
         return {
             "person": person.name,
             "project": project_json(chosen),
-            "projects": [{"id": one.id, "name": one.name} for one in projects.list_all(database, "labeling")],
+            "projects": [{"id": id, "name": name} for id, name in projects.names(database, "labeling").items()],
             "items": [item_json(item) for item in items],
             "progress": asdict(queue.progress(chosen, person.name)),
         }
@@ -111,16 +112,27 @@ def judgment_of(body: JudgeBody, item: Item, project: Project, person: Person) -
         prompt_id=item.prompt.id,
         labeler=person.name,
         feedback_type=asked.name,
-        verdicts=asked.verdicts(verdict, displayed),
+        verdicts=_verdicts(asked, verdict, item, project),
         displayed_order=displayed,
         project_id=project.id,
         assignment_id=item.assignment.id,
         guideline_version=_guidelines_read(body, project),
         focused_seconds=body.focused_seconds,
         note=_note(body, item),
-        flags=(*asked.flags(verdict), *_flags(body, item, project)),
+        flags=(*asked.flags(verdict), *beside.flags(verdict), *_flags(body, item, project)),
+        reasons=beside.reasons(verdict),
+        scores=beside.scores(verdict, displayed),
         supersedes=body.supersedes.hex if body.supersedes else None,
     )
+
+
+def _verdicts(asked: FeedbackType, payload: Mapping[str, Any], item: Item, project: Project) -> tuple[Verdict, ...]:
+    """What the project asks, and the ideal answers that were written beside it."""
+    displayed = item.assignment.displayed_order
+    verdicts = asked.verdicts(payload, displayed)
+    if asked is not EDIT:
+        verdicts += rewrites(payload, displayed)
+    return as_pairs(verdicts, texts_by_id(item.responses)) if project.pair_from_edit else verdicts
 
 
 def _guidelines_read(body: JudgeBody, project: Project) -> int:
@@ -187,6 +199,8 @@ def project_json(project: Project) -> dict[str, Any]:
         "guidelines_html": render(project.guidelines),
         "guideline_version": project.guideline_version,
         "feedback_type": project.feedback_type,
+        "criteria": list(project.criteria),
+        "reasons": list(project.reasons),
     }
 
 
@@ -199,7 +213,11 @@ def item_json(item: Item) -> dict[str, Any]:
 
 def judged_json(judgment: Judgment, item: Item) -> dict[str, Any]:
     """A judgment as the browser sent it, to be reopened and changed."""
-    payload = feedback_type(judgment.feedback_type).payload(judgment.verdicts, judgment.displayed_order)
+    payload = {
+        **EDIT.payload(judgment.verdicts, judgment.displayed_order),
+        **feedback_type(judgment.feedback_type).payload(judgment.verdicts, judgment.displayed_order, judgment.flags),
+        **beside.payload(judgment.scores, judgment.reasons, judgment.flags),
+    }
     note, notes = _notes(judgment.note or "", item)
     return {
         "key": str(UUID(judgment.id)),

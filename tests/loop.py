@@ -79,7 +79,7 @@ def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> 
     page.locator("#save").click()
     expect(page.locator("#part-said .say")).to_contain_text("is saved")
     page.get_by_role("link", name="Open it on the label page").click()
-    page.wait_for_selector(".ls")
+    page.wait_for_selector(".ls:not(.preview)")
 
 
 def label(page: Page, items: int, likes: Likes) -> int:

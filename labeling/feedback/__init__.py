@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from labeling.feedback.base import FeedbackType
+from labeling.feedback.edit import EDIT
 from labeling.feedback.pairwise import PAIRWISE
 from labeling.feedback.ranking import RANKING
 from labeling.feedback.thumbs import THUMBS
 from storage.errors import NotFound
 
-FEEDBACK_TYPES: tuple[FeedbackType, ...] = (THUMBS, RANKING, PAIRWISE)
+FEEDBACK_TYPES: tuple[FeedbackType, ...] = (THUMBS, RANKING, PAIRWISE, EDIT)
 
 
 def feedback_type(name: str) -> FeedbackType:
@@ -19,4 +20,4 @@ def feedback_type(name: str) -> FeedbackType:
     raise NotFound(f"There is no feedback type called {name!r}. There are: {known}.")
 
 
-__all__ = ["FEEDBACK_TYPES", "PAIRWISE", "RANKING", "THUMBS", "FeedbackType", "feedback_type"]
+__all__ = ["EDIT", "FEEDBACK_TYPES", "PAIRWISE", "RANKING", "THUMBS", "FeedbackType", "feedback_type"]

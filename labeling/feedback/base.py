@@ -23,13 +23,16 @@ class FeedbackType(ABC):
     title: ClassVar[str]
     explanation: ClassVar[str]  # for the lead who chooses between them
     minimum_responses: ClassVar[int]
+    maximum_responses: ClassVar[int] = 6
 
     @abstractmethod
     def verdicts(self, payload: Payload, displayed: Sequence[str]) -> tuple[Verdict, ...]:
         """What was said. `displayed` holds the response ids in the order in which they were shown."""
 
     @abstractmethod
-    def payload(self, verdicts: Sequence[Verdict], displayed: Sequence[str]) -> dict[str, Any]:
+    def payload(
+        self, verdicts: Sequence[Verdict], displayed: Sequence[str], flags: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """The payload that would say this again."""
 
     def flags(self, payload: Payload) -> tuple[str, ...]:

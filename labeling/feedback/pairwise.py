@@ -22,6 +22,7 @@ class Pairwise(FeedbackType):
         "and what comparisons of versions use; it yields one pair per prompt."
     )
     minimum_responses = 2
+    maximum_responses = 2
 
     def verdicts(self, payload: Payload, displayed: Sequence[str]) -> tuple[Verdict, ...]:
         if len(displayed) != 2:
@@ -35,7 +36,11 @@ class Pairwise(FeedbackType):
         tiers = ((first,), (second,)) if choice < 0 else ((second,), (first,))
         return (Ranking(tiers, strength=abs(choice)),)
 
-    def payload(self, verdicts: Sequence[Verdict], displayed: Sequence[str]) -> dict[str, Any]:
+    def payload(
+        self, verdicts: Sequence[Verdict], displayed: Sequence[str], flags: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        if BOTH_BAD in flags:
+            return {BOTH_BAD: True}
         for verdict in verdicts:
             if isinstance(verdict, Ranking) and len(verdict.tiers) == 2:
                 sign = -1 if verdict.tiers[0] == (displayed[0],) else 1

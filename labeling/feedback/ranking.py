@@ -35,7 +35,9 @@ class Rank(FeedbackType):
             )
         return (Ranking(_tiers(ranks, displayed)),)
 
-    def payload(self, verdicts: Sequence[Verdict], displayed: Sequence[str]) -> dict[str, Any]:
+    def payload(
+        self, verdicts: Sequence[Verdict], displayed: Sequence[str], flags: Sequence[str] = ()
+    ) -> dict[str, Any]:
         rankings = [verdict for verdict in verdicts if isinstance(verdict, Ranking)]
         tiers = rankings[0].tiers if rankings else ()
         return {"ranks": {response: rank for rank, tier in enumerate(tiers, 1) for response in tier}}

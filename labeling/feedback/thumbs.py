@@ -32,7 +32,9 @@ class Thumbs(FeedbackType):
                 raise BadInput(f'A thumb is "up" or "down", not {thumb!r}. Nothing was saved; reload the page.')
         return tuple(Rating(response, DESIRABLE[thumbs[response]]) for response in displayed if response in thumbs)
 
-    def payload(self, verdicts: Sequence[Verdict], displayed: Sequence[str]) -> dict[str, Any]:
+    def payload(
+        self, verdicts: Sequence[Verdict], displayed: Sequence[str], flags: Sequence[str] = ()
+    ) -> dict[str, Any]:
         ratings = [verdict for verdict in verdicts if isinstance(verdict, Rating)]
         return {"thumbs": {rating.response_id: "up" if rating.desirable else "down" for rating in ratings}}
 

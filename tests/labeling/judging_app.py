@@ -1,4 +1,7 @@
-"""The two pages on which people judge, with everything under them and no models: answers are put in by hand."""
+"""The pages on which people judge and where a lead says what they are asked, with everything under them and no models.
+
+Answers are put in by hand.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import uvicorn
@@ -15,7 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from labeling import compare_page, label_page
+from labeling import compare_page, label_page, projects_page
 from labeling.assignment import Queue
 from labeling.compare_routes import compare_router
 from labeling.comparison import comparison_of
@@ -33,7 +37,7 @@ GUIDELINES = "Correct **first**."
 
 
 def person_of(request: Request) -> Person:
-    return Person(request.cookies.get("person", "maria"), "labeler")
+    return Person(request.cookies.get("person", "maria"), "lead" if "lead" in request.cookies else "labeler")
 
 
 def new_queue(database: Database) -> Queue:
@@ -46,10 +50,12 @@ def add_versions(database: Database, *names: str) -> None:
         model_versions.add(database, ModelVersion(name, "/model", None, parent, None, "{{ }}", name, 512))
 
 
-def add_project(database: Database, name: str, kind: str = "ranking", answers: Sequence[Sequence[str]] = ()) -> Project:
+def add_project(
+    database: Database, name: str, kind: str = "ranking", answers: Sequence[Sequence[str]] = (), **fields: Any
+) -> Project:
     """A labelling project whose prompts are "Question 0 of …", "Question 1 of …" with these answers."""
     asked = Project(name, name, "labeling", kind, "Rank them.", GUIDELINES, 1, ("base",), 6, Sampling(), (name,))
-    project = projects.save(database, asked)
+    project = projects.save(database, replace(asked, **fields))
     for number, texts in enumerate(answers):
         _add_prompt(database, project, _prompt(name, f"Question {number} of {name}"), [("base", one) for one in texts])
     return project
@@ -90,10 +96,12 @@ def judging_app(database: Database, queue: Queue) -> FastAPI:
     app.add_api_route("/api/me", lambda: {"name": "maria", "role": "labeler"}, methods=["GET"])
     for path in ("/manifest.json", "/favicon.ico"):
         app.add_api_route(path, lambda: Response(status_code=204), methods=["GET"])
+    made = projects_page.build(database, person_of, lambda project: queue.forget())
+    pages = (("/label", label_page, label_page.build()), ("/compare", compare_page, compare_page.build()))
     heads = {}
-    for path, page in (("/label", label_page), ("/compare", compare_page)):
-        app = gr.mount_gradio_app(app, page.build(), path=path, footer_links=[], run_history=False)
-        heads[path] = _head(page.STYLES, page.SCRIPTS)
+    for path, module, page in (*pages, ("/projects", projects_page, made)):
+        app = gr.mount_gradio_app(app, page, path=path, footer_links=[], run_history=False)
+        heads[path] = _head(module.STYLES, module.SCRIPTS)
     app.add_middleware(Guard, person_of=person_of, roles={}, heads=heads)
     return app
 

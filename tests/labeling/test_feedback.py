@@ -1,8 +1,9 @@
 import pytest
 
-from labeling.feedback import FEEDBACK_TYPES, PAIRWISE, RANKING, THUMBS, FeedbackType, feedback_type
+from labeling.feedback import EDIT, FEEDBACK_TYPES, PAIRWISE, RANKING, THUMBS, FeedbackType, beside, feedback_type
+from labeling.feedback.edit import as_pairs
 from storage.errors import BadInput, NotFound
-from storage.records import Ranking, Rating
+from storage.records import Demonstration, Ranking, Rating, Score
 
 SHOWN = ("a", "b", "c", "d")
 
@@ -15,7 +16,7 @@ def test_every_feedback_type_explains_itself_under_a_name_of_its_own() -> None:
 
 
 def test_an_unknown_feedback_type_names_those_there_are() -> None:
-    with pytest.raises(NotFound, match="thumbs, ranking, pairwise"):
+    with pytest.raises(NotFound, match="thumbs, ranking, pairwise, edit"):
         feedback_type("stars")
 
 
@@ -53,9 +54,56 @@ def test_both_bad_is_a_tie_with_a_flag() -> None:
     assert PAIRWISE.flags({"choice": 0}) == ()
 
 
+def test_rewritten_answers_become_demonstrations_and_emptied_ones_nothing() -> None:
+    verdicts = EDIT.verdicts({"rewrites": {"c": "Better.", "a": "Best.", "b": " "}}, SHOWN)
+    assert verdicts == (Demonstration("Best.", improves="a"), Demonstration("Better.", improves="c"))
+
+
+def test_an_ideal_is_better_than_its_original_unless_nothing_was_changed() -> None:
+    originals = {"a": "Good.", "b": "Bad."}
+    said = (Rating("b", False), Demonstration("Good. ", improves="a"), Demonstration("Right.", improves="b"))
+    rating, as_it_is, rewritten = as_pairs(said, originals)
+    assert rating == Rating("b", False)
+    assert (as_it_is, rewritten) == (said[1], Demonstration("Right.", improves="b", preferred=True))
+
+
+def test_scores_reasons_and_flags_come_back_from_what_was_stored() -> None:
+    payload = {"scores": {"b": {"honest": 2}}, "reasons": ["correct"], "flags": ["unsafe", "for_the_lead"]}
+    scores = beside.scores(payload, SHOWN)
+    assert scores == (Score("b", "honest", 2),)
+    assert beside.payload(scores, beside.reasons(payload), ("too_fast", *beside.flags(payload))) == payload
+    assert beside.payload((), (), ("too_fast",)) == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ({"scores": {"a": {"honest": 6}}}, "from 1 to 5, not 6"),
+        ({"scores": {"a": {"honest": True}}}, "from 1 to 5"),
+        ({"scores": {"a": {"x" * 201: 1}}}, "up to 200"),
+        ({"scores": {"a": 3}}, "an object"),
+        ({"scores": {"z": {"honest": 3}}}, "not shown"),
+    ],
+)
+def test_scores_that_cannot_be_meant_are_refused(payload: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        beside.scores(payload, SHOWN)
+
+
+def test_flags_and_reasons_that_cannot_be_meant_are_refused() -> None:
+    with pytest.raises(BadInput, match="no flag called 'dull'"):
+        beside.flags({"flags": ["dull"]})
+    with pytest.raises(BadInput, match="a list of up to 20"):
+        beside.reasons({"reasons": ["x"] * 21})
+
+
 @pytest.mark.parametrize(
     ("kind", "payload", "shown", "said"),
     [
+        (EDIT, {}, SHOWN, "No answer is rewritten"),
+        (EDIT, {"rewrites": {"a": " "}}, SHOWN, "No answer is rewritten"),
+        (EDIT, {"rewrites": {"a": 3}}, SHOWN, "is a text"),
+        (EDIT, {"rewrites": {"z": "x"}}, SHOWN, "not shown"),
         (THUMBS, {}, SHOWN, "needs thumbs"),
         (THUMBS, {"thumbs": {}}, SHOWN, "at least one"),
         (THUMBS, {"thumbs": {"a": "sideways"}}, SHOWN, "sideways"),
@@ -85,9 +133,11 @@ def test_what_cannot_be_meant_is_refused_in_words(
         (PAIRWISE, {"choice": -2}, ("x", "y")),
         (PAIRWISE, {"choice": 3}, ("x", "y")),
         (PAIRWISE, {"choice": 0}, ("x", "y")),
+        (PAIRWISE, {"both_bad": True}, ("x", "y")),
+        (EDIT, {"rewrites": {"a": "Better.", "c": "Best."}}, SHOWN),
     ],
 )
 def test_a_payload_comes_back_from_its_verdicts(
     kind: FeedbackType, payload: dict[str, object], shown: tuple[str, ...]
 ) -> None:
-    assert kind.payload(kind.verdicts(payload, shown), shown) == payload
+    assert kind.payload(kind.verdicts(payload, shown), shown, kind.flags(payload)) == payload

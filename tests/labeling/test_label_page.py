@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from storage import assignments, judgments
+from storage import assignments, judgments, projects
 from storage.database import Database
-from storage.records import Judgment, Ranking, Rating
+from storage.records import Demonstration, Judgment, Ranking, Rating, Score
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_app, new_queue, serving
 
 pytestmark = pytest.mark.browser
@@ -34,9 +36,13 @@ text after"""
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database.open(tmp_path_factory.mktemp("label") / "plumbline.duckdb")
     add_versions(database, "base", "v1")
-    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow", "refused", "notes"):
+    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow", "refused", "notes", "guided"):
         add_project(database, name, "ranking", FOUR)
     add_project(database, "thumbs", "thumbs", FOUR)
+    add_project(database, "pairs", "pairwise", [["first", "second"]] * 30)
+    add_project(database, "edit", "edit", [["A draft."]] * 30)
+    beside = {"criteria": ("helpful", "honest"), "reasons": ("correct", "shorter")}
+    add_project(database, "beside", "ranking", FOUR, **beside)
     add_project(database, "attack", "ranking", [[ATTACK, f"{ATTACK} again"]])
     add_project(database, "empty", "ranking", [])
     add_comparison(database, 8)
@@ -178,6 +184,102 @@ def test_up_and_down_are_thumbs(page: Page, database: Database) -> None:
     (judgment,) = about(database, judged)
     a, b, *_ = judgment.displayed_order
     assert judgment.verdicts == (Rating(a, True), Rating(b, False))
+
+
+def test_pairwise_takes_digits_arrows_and_both_bad(page: Page, database: Database) -> None:
+    opened(page, "pairs")
+    expect(page.locator(".submit")).to_have_text("Choose 1 to 7↵")
+    much, one_step, bad = submitted(page, "1"), submitted(page, "ArrowRight"), submitted(page, "6", "0")
+    saved(page)
+    (first,), (second,), (third,) = (about(database, one) for one in (much, one_step, bad))
+    a, b = first.displayed_order
+    assert first.verdicts == (Ranking(((a,), (b,)), strength=3),)
+    a, b = second.displayed_order
+    assert second.verdicts == (Ranking(((b,), (a,)), strength=1),)
+    assert third.verdicts == (Ranking((third.displayed_order,)),)
+    assert "both_bad" in third.flags
+
+
+def test_a_pairwise_choice_is_reopened_as_it_was_both_bad_too(page: Page, database: Database) -> None:
+    opened(page, "pairs")
+    judged = submitted(page, "0")
+    saved(page)
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    expect(page.get_by_role("button", name="Back")).to_be_enabled()
+    waiting = item(page)
+    press(page, "z")
+    changed(page, waiting)
+    assert item(page) == judged
+    expect(page.get_by_role("button", name="Both bad")).to_have_attribute("aria-pressed", "true")
+    submitted(page, "4")
+    saved(page)
+    _, new = about(database, judged)
+    assert (new.verdicts, new.flags) == ((Ranking((new.displayed_order,)),), ())
+
+
+def test_r_rewrites_into_the_ideal_answer_and_ctrl_enter_submits_it(page: Page, database: Database) -> None:
+    opened(page, "edit")
+    expect(page.locator(".submit")).to_have_text("Rewrite an answer↵")
+    here = item(page)
+    press(page, "r")
+    expect(page.locator(".submit")).to_have_text("Submit as it is↵")
+    page.keyboard.type("Not ")
+    expect(page.locator(".submit")).to_have_text("Submit↵")
+    press(page, "Control+Enter")
+    changed(page, here)
+    saved(page)
+    (judgment,) = about(database, here)
+    (original,) = judgment.displayed_order
+    assert judgment.verdicts == (Demonstration("Not A draft.", original, preferred=True),)
+
+
+def test_an_answer_left_as_it_is_is_ideal_and_zero_takes_a_rewrite_back(page: Page, database: Database) -> None:
+    opened(page, "edit")
+    press(page, "r", "x", "Escape", "0")
+    expect(page.locator(".submit")).to_have_text("Rewrite an answer↵")
+    judged = submitted(page, "r", "Escape")
+    saved(page)
+    (judgment,) = about(database, judged)
+    assert judgment.verdicts == (Demonstration("A draft.", judgment.displayed_order[0]),)
+
+
+def test_scores_reasons_flags_and_an_ideal_answer_go_with_a_ranking_by_keyboard_alone(
+    page: Page, database: Database
+) -> None:
+    opened(page, "beside")
+    press(page, "1", "2", "3", "4", "a", "v", "ArrowRight", "v", "v", "ArrowRight", "ArrowRight")
+    press(page, "h", "i", "i", "p", "c", "r", "!", "Escape", "d", "r", "Escape")
+    judged = submitted(page)
+    saved(page)
+    (judgment,) = about(database, judged)
+    a, b, c, d = judgment.displayed_order
+    ranking, ideal = judgment.verdicts
+    assert ranking == Ranking(((a,), (b,), (c,), (d,)))
+    assert isinstance(ideal, Demonstration) and (ideal.improves, ideal.preferred, ideal.text[0]) == (c, True, "!")
+    assert judgment.scores == (Score(a, "helpful", 2), Score(b, "helpful", 3))
+    assert judgment.reasons == ("correct",)
+    assert "personal_data" in judgment.flags
+
+
+def test_what_was_said_beside_comes_back_when_it_is_reopened_and_after_a_reload(page: Page) -> None:
+    opened(page, "beside")
+    judged = submitted(page, "1", "2", "h", "u", "v", "ArrowRight", "a", "r", "!", "Escape")
+    saved(page)
+    press(page, "1", "i", "b", "r", "?", "Escape")  # a draft
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    expect(page.get_by_role("button", name="shorter")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label("The ideal answer, from B")).to_have_value(re.compile(r"^\?"))
+    expect(page.get_by_role("button", name="Back", exact=True)).to_be_enabled()
+    waiting = item(page)
+    press(page, "z")
+    changed(page, waiting)
+    assert item(page) == judged
+    for name in ("correct", "Unsafe"):
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label("The ideal answer, from A")).to_have_value(re.compile("^!"))
+    expect(page.locator(".submit")).to_have_text("Leave as it is↵")
 
 
 def test_the_mouse_ranks_drags_and_skips(page: Page, database: Database) -> None:
@@ -344,6 +446,25 @@ def test_nothing_that_anchors_is_on_the_page(page: Page) -> None:
     for word in ("base", "version_id", "temperature", "author", "seed"):
         assert not any(f'"{word}"' in body for body in bodies)
     assert "base" not in page.locator(".ls").inner_text()
+
+
+def test_changed_guidelines_are_said_and_the_judgment_names_those_that_were_read(
+    page: Page, database: Database
+) -> None:
+    opened(page, "guided")
+    expect(page.locator(".say")).to_have_count(0)
+    projects.save(database, replace(projects.get(database, "guided"), guidelines="Short **first**."))
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    page.get_by_role("button", name="Read them").click()
+    expect(page.get_by_role("dialog", name="Guidelines")).to_contain_text("Short first.")
+    press(page, "Escape")
+    judged = submitted(page, "1", "2")
+    saved(page)
+    assert about(database, judged)[0].guideline_version == 2
+    page.reload()
+    page.wait_for_selector(".ls.ready")
+    expect(page.locator(".say")).to_have_count(0)
 
 
 def test_a_prompt_can_be_skipped_without_a_reason(page: Page, database: Database) -> None:

@@ -11,11 +11,21 @@ import gradio as gr
 import pytest
 
 from labeling.data_page import KINDS, import_upload, sources
-from labeling.projects_page import GUIDELINES, INSTRUCTIONS, NEW, project_from, saved_sentence, texts_for, values_of
+from labeling.projects_page import (
+    GUIDELINES,
+    INSTRUCTIONS,
+    NEW,
+    VERSIONS,
+    project_from,
+    saved_sentence,
+    shown_as,
+    texts_for,
+    values_of,
+)
 from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow, NotFound
-from storage.records import Assignment, Message, now
+from storage.records import Assignment, Message, Project, now
 from tests.makers import project, prompt, version
 
 GOOD: dict[str, Any] = {
@@ -24,17 +34,29 @@ GOOD: dict[str, Any] = {
     "kind": "ranking",
     "instruction": "Rank them.",
     "guidelines": "Be fair.",
+    "criteria": [],
+    "reasons": [],
+    "pair": True,
     "versions": ["base"],
     "count": 4,
     "sources": [],
     "temperature": 1.0,
     "top_p": 1.0,
     "max_tokens": 160,
+    "overlap": 1,
+    "calibration": False,
+    "gold": 0,
+    "repeat": 0,
 }
 
 
 def made(database: Database, **changed: Any) -> Any:
     return project_from(database, list({**GOOD, **changed}.values()))
+
+
+def made_again(database: Database, saved: Project) -> Project:
+    """Saving the form as a project shows it."""
+    return project_from(database, [saved.id, *values_of(database, saved.id)])
 
 
 @pytest.fixture
@@ -48,6 +70,28 @@ def test_the_form_makes_a_project(with_base: Database) -> None:
 
     assert projects.list_all(with_base, "labeling") == [saved]
     assert (saved.feedback_type, saved.responses_per_prompt, saved.sampling.max_tokens) == ("ranking", 4, 160)
+
+
+def test_what_the_form_says_about_people_and_criteria_comes_back_into_it(with_base: Database) -> None:
+    said = {"overlap": 3, "calibration": True, "gold": 10, "repeat": 2.5, "reasons": [" correct ", "correct"]}
+    saved = projects.save(with_base, made(with_base, **said, criteria=["helpful"], pair=False))
+
+    assert (saved.overlap, saved.calibration, saved.gold_share, saved.repeat_share) == (3, True, 0.1, 0.025)
+    assert (saved.criteria, saved.reasons, saved.pair_from_edit) == (("helpful",), ("correct",), False)
+    assert made_again(with_base, saved) == replace(saved, guideline_version=1)
+
+
+def test_another_feedback_type_brings_its_texts_and_a_number_of_answers_that_it_can_use() -> None:
+    instruction, guidelines, count = texts_for("pairwise", INSTRUCTIONS["ranking"], GUIDELINES["ranking"], 4)
+    assert (instruction, guidelines, count) == (INSTRUCTIONS["pairwise"], GUIDELINES["pairwise"], 2)
+    assert texts_for("edit", "Mine.", "Mine too.", 2)[2] == 2
+
+
+@pytest.mark.parametrize(("kind", "count", "shown"), [("ranking", 4, 4), ("pairwise", 4, 2), ("edit", None, 1)])
+def test_a_preview_shows_as_many_answers_as_people_will_see(kind: str, count: int | None, shown: int) -> None:
+    seen = shown_as(list({**GOOD, "kind": kind, "count": count, "criteria": ["kind"]}.values())[1:])
+    assert len(seen["item"]["responses"]) == shown
+    assert (seen["project"]["feedback_type"], seen["project"]["criteria"]) == (kind, ["kind"])
 
 
 def test_an_edit_keeps_what_it_must_not_change(with_base: Database) -> None:
@@ -84,6 +128,12 @@ def test_the_feedback_of_a_project_stays_once_people_have_begun_to_judge(with_ba
         ({"temperature": None}, "Temperature: .* it is empty"),
         ({"top_p": 0}, "Top-p:"),
         ({"max_tokens": 0}, "Longest answer:"),
+        ({"kind": "pairwise"}, "Answers per prompt: pairwise needs 2; it is 4"),
+        ({"overlap": 0}, "People per prompt: a whole number from 1 to 100; it is 0"),
+        ({"gold": 60}, "Known answers: from 0 to 50 %"),
+        ({"repeat": None}, "Repeated items: .* it is empty"),
+        ({"criteria": ["x" * 61]}, "Criteria: up to 8 of up to 60 letters"),
+        ({"reasons": [str(n) for n in range(9)]}, "Reasons: up to 8"),
         ({"max_tokens": 512}, "Longest answer: base has 512 tokens for prompt and answer together"),
         ({"chosen": None, "versions": []}, "Project: its list was not loaded yet"),
     ],
@@ -104,7 +154,7 @@ def test_a_version_that_is_gone_is_named(with_base: Database) -> None:
 def test_a_new_project_starts_with_the_newest_served_version(with_base: Database) -> None:
     model_versions.add(with_base, replace(version("v1"), served=False))
 
-    assert values_of(with_base, NEW)[4] == ["base"]
+    assert values_of(with_base, NEW)[VERSIONS] == ["base"]
 
 
 def test_a_name_belongs_to_one_project(with_base: Database) -> None:
@@ -124,9 +174,9 @@ def test_saving_names_the_versions_that_cannot_answer_yet(with_base: Database) -
 
 
 def test_another_feedback_type_brings_its_own_texts_where_nobody_has_written_any() -> None:
-    begun = texts_for("thumbs", INSTRUCTIONS["ranking"], GUIDELINES["ranking"].strip())
-    assert begun == ("Is this answer good enough to send?", GUIDELINES["thumbs"])
-    kept, _ = texts_for("thumbs", "Is it kind?", "")
+    begun = texts_for("thumbs", INSTRUCTIONS["ranking"], GUIDELINES["ranking"].strip(), 4)
+    assert begun == ("Is this answer good enough to send?", GUIDELINES["thumbs"], 4)
+    kept, *_ = texts_for("thumbs", "Is it kind?", "", 4)
     assert kept == gr.skip()
 
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from labeling.routes import TOO_FAST
 from storage import assignments, judgments, projects
 from storage.database import Database
-from storage.records import Ranking
+from storage.records import Demonstration, Ranking, Score
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_api, new_queue
 
 THREE = [["one", "two", "three"]] * 6
@@ -87,10 +87,48 @@ def test_what_the_history_gives_back_can_be_sent_again_as_a_change(client: TestC
     assert [one.supersedes for one in judgments.standing(database)] == [UUID(first["key"]).hex]
 
 
+def test_the_last_ten_standing_judgments_can_be_reopened(client: TestClient, database: Database) -> None:
+    add_project(database, "many", answers=[["one", "two"]] * 12)
+    sent = [judgment(item, 1, 2) for item in taken(client, count=12, project="many")]
+    for one in sent:
+        client.post("/api/label/judge", json=one)
+    change = {**sent[5], "key": str(uuid4()), "supersedes": sent[5]["key"]}
+    client.post("/api/label/judge", json=change)
+    judged = client.get("/api/label/history", params={"project": "many"}).json()["judged"]
+    newest = [change, *reversed([one for one in sent if one is not sent[5]])]
+    assert [one["key"] for one in judged] == [one["key"] for one in newest[:10]]
+
+
 def test_a_vote_faster_than_reading_is_flagged_not_refused(client: TestClient, database: Database) -> None:
     (item,) = taken(client)
     assert client.post("/api/label/judge", json=judgment(item, 1, 2, focused_seconds=0.1)).status_code == 200
     assert judgments.list_all(database)[0].flags == (TOO_FAST,)
+
+
+def test_all_that_is_said_beside_a_ranking_is_stored_and_given_back(client: TestClient, database: Database) -> None:
+    projects.save(database, replace(projects.get(database, "rank"), criteria=("helpful",), reasons=("correct",)))
+    (item,) = taken(client)
+    a, b, _ = (response["id"] for response in item["responses"])
+    beside = {"scores": {b: {"helpful": 4}}, "reasons": ["correct"], "flags": ["unsafe"], "rewrites": {a: "ideal"}}
+    sent = judgment(item, 1, 2)
+    sent["verdict"] |= beside
+    assert client.post("/api/label/judge", json=sent).status_code == 200
+    (stored,) = judgments.list_all(database)
+    first, second, _ = stored.displayed_order
+    assert stored.verdicts == (Ranking(((first,), (second,))), Demonstration("ideal", first, preferred=True))
+    assert (stored.scores, stored.reasons, stored.flags) == ((Score(second, "helpful", 4),), ("correct",), ("unsafe",))
+    (judged,) = client.get("/api/label/history", params={"project": "rank"}).json()["judged"]
+    assert judged["verdict"] == sent["verdict"]
+
+
+def test_a_project_may_take_ideal_answers_without_pairs(client: TestClient, database: Database) -> None:
+    add_project(database, "edit", "edit", [["Draft."]])
+    projects.save(database, replace(projects.get(database, "edit"), pair_from_edit=False))
+    (item,) = taken(client, project="edit")
+    sent = {**judgment(item), "verdict": {"rewrites": {item["responses"][0]["id"]: "Ideal."}}}
+    assert client.post("/api/label/judge", json=sent).status_code == 200
+    (stored,) = judgments.list_all(database)
+    assert stored.verdicts == (Demonstration("Ideal.", improves=stored.displayed_order[0]),)
 
 
 @pytest.mark.parametrize(

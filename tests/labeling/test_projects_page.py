@@ -1,0 +1,86 @@
+"""The projects page in a real Chromium: a lead makes a project, tries it, and labelers get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from storage import judgments, projects
+from storage.database import Database
+from tests.labeling.judging_app import add_project, add_versions, judging_app, new_queue, serving
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def page(browser: Browser, database: Database) -> Iterator[Page]:
+    add_versions(database, "base")
+    add_project(database, "old", "edit", [["A draft."]], criteria=("helpful",), reasons=("wrong",))
+    with serving(judging_app(database, new_queue(database))) as address:
+        context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+        context.add_cookies([{"name": "lead", "value": "yes", "url": address}])
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto("/projects/")
+        page.wait_for_selector(".preview.ready")
+        yield page
+        context.close()
+        assert problems == []
+
+
+def choose(page: Page, field: str, option: str) -> None:
+    page.locator(f"#{field} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def add(page: Page, field: str, *names: str) -> None:
+    for name in names:
+        page.locator(f"#{field} input").fill(name)
+        page.locator(f"#{field} input").press("Enter")
+
+
+def test_the_preview_follows_the_form_and_stores_nothing(page: Page, database: Database) -> None:
+    choose(page, "project", "A new project")
+    seen = page.locator(".preview")
+    expect(seen.locator(".answer")).to_have_count(4)
+    page.get_by_label("Pairwise").check()
+    expect(seen.locator(".answer")).to_have_count(2)
+    expect(seen.locator(".task")).to_have_text("Which answer is better, and by how much?")
+    add(page, "criteria", "helpful", "kind to the reader")
+    add(page, "reasons", "correct")
+    expect(seen.locator(".answer").first.locator(".score-row")).to_have_count(2)
+    expect(seen.get_by_role("button", name="correct")).to_be_visible()
+    seen.get_by_role("radio", name="B better").click()
+    expect(seen.locator(".said")).to_have_text("B better")
+    seen.get_by_role("button", name="Submit").click()
+    expect(seen.locator(".said")).to_have_text("")
+    assert judgments.count(database) == 0
+
+
+def test_a_lead_makes_a_project_and_it_is_asked_as_it_says(page: Page, database: Database) -> None:
+    choose(page, "project", "A new project")
+    expect(page.get_by_label("Name")).to_have_value("")  # before that, what is typed would be overwritten
+    page.get_by_label("Name").fill("Careful")
+    page.get_by_label("Edit", exact=True).check()
+    expect(page.locator(".preview .task")).to_have_text("Rewrite the best answer into the one you would send.")
+    add(page, "criteria", "honest")
+    page.get_by_label("People per prompt").fill("3")
+    page.get_by_label("Known answers, %").fill("10")
+    page.get_by_label("Calibration round").check()
+    page.get_by_label("A rewritten answer beats its original").uncheck()
+    page.locator("#save").click()
+    expect(page.get_by_text("Careful is saved.")).to_be_visible()
+    (saved,) = [one for one in projects.list_all(database) if one.name == "Careful"]
+    assert (saved.feedback_type, saved.criteria, saved.pair_from_edit) == ("edit", ("honest",), False)
+    assert (saved.overlap, saved.gold_share, saved.calibration) == (3, 0.1, True)
+    assert saved.guidelines.startswith("Change as little as it takes")
+
+
+def test_a_project_that_is_chosen_is_shown_as_it_is_asked(page: Page) -> None:
+    seen = page.locator(".preview")
+    expect(seen).to_have_attribute("data-mode", "edit")
+    expect(seen.get_by_role("button", name="wrong")).to_be_visible()
+    expect(page.get_by_label("Edit", exact=True)).to_be_checked()
