@@ -39,8 +39,8 @@ REWARD_MODEL = {"held_out_share": 0.2, "evaluations": 1}
 PPO = {
     "reward_model": "",
     "gold": "function:starter-well-formed",
-    "learning_rate": 1e-3,
-    "most_steps": 12,
+    "learning_rate": 2e-3,
+    "most_steps": 16,
     "accumulate": 2,
     "longest_answer": 80,
     "evaluations": 1,
