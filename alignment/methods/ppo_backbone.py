@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from alignment.methods.base import Inputs, Parent, TunedMethod
 from alignment.methods.ppo import LOGITS_AT_ONCE, ROWS_AT_ONCE, TOKENS_AT_ONCE
@@ -240,6 +241,7 @@ class Sampling:
         self.values = torch.zeros_like(self.logp)
         self.lower: list[list[Tensor]] = [[] for _ in prompts]
         self.cache = DynamicCache(config=backbone.body.config)
+        self.cache.layers = [Roomy(longest) if type(one) is DynamicLayer else one for one in self.cache.layers]
         asked = [torch.ones_like(prompt) for prompt in self.prompts]
         self.mask = pad_sequence(asked, batch_first=True, padding_side="left")
 
@@ -295,6 +297,34 @@ class Sampling:
         lower = torch.cat(self.lower[index]) if self.lower[index] else None
         tokens = torch.cat([asked, self.tokens[index, own]])
         return Row(tokens, len(asked), self.logp[index, own].clone(), self.values[index, own].clone(), lower)
+
+
+class Roomy(DynamicLayer):  # type: ignore[misc, unused-ignore]  # transformers has no types here
+    """Keys and values of one layer, with room for `longest` tokens more: else each token would copy them all."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self._longest, self._read = longest, 0
+        self._all: tuple[Tensor, ...] = ()  # keys and values, (answers, heads, tokens, width) each
+
+    def update(self, keys: Tensor, values: Tensor, *given: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+            answers, heads, asked, width = keys.shape
+            self._all = tuple(one.new_empty(answers, heads, asked + self._longest, width) for one in (keys, values))
+        place = slice(self._read, self._read + keys.shape[2])
+        for room, new in zip(self._all, (keys, values), strict=True):
+            room[:, :, place] = new
+        self._read = place.stop
+        return self._seen()
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self._all = tuple(one[indices] for one in self._all)
+        self._seen()
+
+    def _seen(self) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = (one[:, :, : self._read] for one in self._all)
+        return self.keys, self.values
 
 
 # ---- how it is put together -----------------------------------------------------------------------------------------
