@@ -212,7 +212,7 @@ def real(of_vllm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 def test_the_reward_rises_with_answers_of_a_real_vllm(of_vllm: Path, real: EngineClient, tmp_path: Path):
     heard, folder = Heard(), tmp_path / "run"
     parent = Parent("v0", str(of_vllm), None, tiny_model.TEMPLATE)
-    settings = {**SAMPLED, "learning_rate": 3e-2, "epochs": 4, "most_kl": 0}  # one head learns more slowly than two
+    settings = {**SAMPLED, "epochs": 4, "most_kl": 0, "seed": 1}  # one head learns more slowly than two
     final = dict(PPO(**settings).train(given(parent, folder, real), heard))
     check_learned(final, heard, folder, real)
 
