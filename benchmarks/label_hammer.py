@@ -102,7 +102,7 @@ def _kill_now_and_then(crowd: Crowd, process: LabelProcess, kills: int, wanted: 
     chance, done = random.Random(0), 0
     for at in sorted(chance.uniform(0.05, 0.9) * wanted for _ in range(kills)):
         while crowd.works and len(crowd.acknowledged) < at:
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks
         if not crowd.works:
             break
         process.kill()
@@ -126,7 +126,8 @@ def _label(crowd: Crowd, name: str, seed: int) -> None:
                 continue
             item = answer["items"][0]
             slow = chance.random() < SLOW_SHARE
-            time.sleep(chance.uniform(1.0, 1.8) * crowd.lease if slow else chance.uniform(0, 0.05))
+            seconds = chance.uniform(1.0, 1.8) * crowd.lease if slow else chance.uniform(0, 0.05)
+            time.sleep(seconds)  # reading; who is slow outlasts the lease
             _submit(crowd, client, _judgment(item, chance))
 
 
@@ -159,7 +160,7 @@ def _submit(crowd: Crowd, client: httpx.Client, judgment: dict[str, Any]) -> Non
         except httpx.HTTPError:
             if time.monotonic() > crowd.until + 30:
                 return
-            time.sleep(0.1)
+            time.sleep(0.1)  # it was killed, and is being started again
             continue
         if answer.status_code == 200:
             crowd.acknowledged.add(UUID(judgment["key"]).hex)

@@ -247,7 +247,7 @@ def _settled(client: EngineClient, busy: bool) -> bool:
     if busy:
         return True
     before = client.tokens_generated()
-    time.sleep(5)
+    time.sleep(5)  # longer than the pause between two requests of the sampler
     return 0 < before == client.tokens_generated()
 
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from alignment import runs_page
 from alignment.methods import method_named
@@ -63,17 +63,6 @@ def address(lab: Lab) -> Iterator[str]:
 def head() -> str:
     links = "".join(f'<link rel="stylesheet" href="/ui/{name}">' for name in ("plumbline.css", *runs_page.STYLES))
     return links + "".join(f'<script src="/ui/{name}"></script>' for name in ("plumbline.js", *runs_page.SCRIPTS))
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    problems: list[str] = []
-    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    context.close()
-    assert problems == []
 
 
 def opened(page: Page, query: str = "?method=dpo") -> Page:

@@ -86,7 +86,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _add_item(database: Database, said: list[str], answers: list[str]) -> None:
     """Every message of the prompt is one of them, and so is every answer."""
     roles = ("system", "user", "assistant", "user", "assistant", "user")
-    messages = tuple(Message(role, text) for role, text in zip(roles, said, strict=False))  # type: ignore[arg-type]
+    messages = tuple(Message(role, text) for role, text in zip(roles, said, strict=False))  # type: ignore[arg-type]  # roles are texts in the file
     asked = Prompt(new_id(), messages, False, "attack", "CC0")
     prompts.add(database, [asked])
     made = [Answer(new_id(), asked.id, text, "base", "base", project_id="attack") for text in answers]

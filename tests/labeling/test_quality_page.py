@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from labeling import quality_page
 from labeling.assignment import Queue
@@ -65,17 +65,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def address(database: Database) -> Iterator[str]:
     with serving(quality_app(database, new_queue(database))) as address:
         yield address
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    problems: list[str] = []
-    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    context.close()
-    assert problems == []
 
 
 def opened(page: Page, project: str) -> Page:

@@ -16,7 +16,7 @@ import pytest
 
 from labeling.engines.base_layers import write_untrained_adapter
 from labeling.engines.client import EngineClient
-from labeling.engines.model_server import Command, embedded_command, serving
+from labeling.engines.model_server import embedded_command, serving
 from tests.vllm_process import skip_without_vllm, vllm
 
 from .tiny_models import write_adapter, write_model
@@ -79,7 +79,9 @@ def _vllm(base: Path, log: Path) -> Iterator[EngineClient]:
 
 
 def _embedded(base: Path, log: Path) -> AbstractContextManager[EngineClient]:
-    command: Command = lambda *given: [*embedded_command(*given), "--max-lora-rank", "16"]  # noqa: E731
+    def command(base: Path, name: str, port_file: Path) -> list[str]:
+        return [*embedded_command(base, name, port_file), "--max-lora-rank", "16"]
+
     return serving(str(base), log, command)
 
 
