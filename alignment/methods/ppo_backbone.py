@@ -30,6 +30,7 @@ from alignment.methods.ppo import LOGITS_AT_ONCE, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.methods.ppo_mathematics import TokenLogProbabilities
 from alignment.methods.rloo_training import ends_of
 from alignment.methods.weights import let_gradients_through, loading, lora
+from labeling.engines.attention import read_in_place
 from labeling.engines.reward_scorer import saved_head
 from storage.errors import RunFailed
 
@@ -335,6 +336,7 @@ def load(method: TunedMethod, inputs: Inputs, tokenizer: Any, reward: Parent | N
     base: Any = AutoModelForCausalLM.from_pretrained(inputs.parent.base_path, **loading(method))
     if torch.cuda.is_available():
         base = base.to("cuda")
+    read_in_place(base)
     base = let_gradients_through(base).requires_grad_(False)
     if inputs.parent.adapter_path:
         model = PeftModel.from_pretrained(base, inputs.parent.adapter_path, is_trainable=True)

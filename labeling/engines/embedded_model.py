@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from labeling.engines.attention import read_in_place
 from labeling.engines.embedded_adapters import Adapters
 from labeling.engines.model_folder import base_fingerprint, context_length
 
@@ -59,6 +60,7 @@ class EmbeddedModel:
 
     def __init__(self, folder: Path, max_lora_rank: int, max_model_len: int | None = None) -> None:
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        read_in_place(base)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.vocabulary: int = base.get_input_embeddings().num_embeddings
         longest = context_length(folder)
