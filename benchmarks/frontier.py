@@ -79,7 +79,7 @@ FIXED = {**WHOLE, "learning_rate": 5e-3, "epochs": 2}
 PAPER = {**FIXED, "likelihood_weight": 0.0, "batch_size": 64}
 EVEN = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
 ENTRIES = {
-    "PPO": Entry(PPO, {**ONLINE, **STEADY, "most_steps": 150, "batch_size": 64, "accumulate": 2}),
+    "PPO": Entry(PPO, {**ONLINE, **STEADY, "most_steps": 75, "batch_size": 64, "accumulate": 4}),
     "PPO, 77,000 answers": Entry(PPO, {**ONLINE, **STEADY, "most_steps": 150, "batch_size": 128, "accumulate": 4}),
     "RLOO": Entry(RLOO, {**ONLINE, **GROUPS, "learning_rate": 5e-3, "most_steps": 600, "batch_size": 128}),
     "DPO": Entry(DPO, PAPER),

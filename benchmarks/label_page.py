@@ -185,9 +185,9 @@ def _sent_before_the_first_judgment(page: Page) -> Sent:
     _open(page)
     page.wait_for_timeout(1_000)  # whatever else the page would fetch by itself
     heads = [str(one.all_headers()).encode() for one in came]
-    bodies = {one.url: one.body() for one in came if one.ok}
-    ours = b"\n".join(body for url, body in bodies.items() if "/api/label/" in url)
-    return Sent(b"\n".join([*heads, *bodies.values()]), ours)
+    bodies = [(one.url, one.body()) for one in came if one.ok]
+    ours = b"\n".join(body for url, body in bodies if "/api/label/" in url)
+    return Sent(b"\n".join([*heads, *(body for _, body in bodies)]), ours)
 
 
 FIELDS = ('"score', '"version', '"author', '"model', '"gold', '"repeat', '"seed', '"sampling')

@@ -1,8 +1,9 @@
 """The label page with a real queue and a real database but no models, as a process that can be killed.
 
-    python -m benchmarks.label_process FOLDER PORT [--lease SECONDS] [--pages]
+    python -m benchmarks.label_process FOLDER PORT [--lease SECONDS] [--pages] [--count-people]
 
 Whoever sends the cookie person=NAME is that person. `--pages` adds the pages themselves, for a browser.
+`--count-people` writes down, for each item handed out, how many people its prompt has at that moment.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from labeling.assignment import Queue
+from labeling.assignment import Item, Queue
 from labeling.feedback import feedback_type
 from labeling.routes import label_router
 from storage import projects, prompts, responses
 from storage.database import Database
 from storage.errors import AppError
-from storage.records import Message, Person, Project, Prompt, Response, Sampling, new_id
+from storage.records import LATE, Message, Person, Project, Prompt, Response, Sampling, new_id, now
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "labels"
 FILE = "plumbline.duckdb"
+PEOPLE = "people.txt"
 
 
 def main() -> None:
@@ -42,9 +44,10 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--lease", type=float, default=1800.0, help="seconds")
     parser.add_argument("--pages", action="store_true")
+    parser.add_argument("--count-people", action="store_true")
     options = parser.parse_args()
     database = Database.open(options.folder / FILE)
-    queue = Queue(
+    queue = (CountingQueue if options.count_people else Queue)(
         database,
         minimum_responses=lambda name: feedback_type(name).minimum_responses,
         lease=timedelta(seconds=options.lease),
@@ -52,6 +55,36 @@ def main() -> None:
     app = with_pages(database, queue) if options.pages else routes_alone(database, queue)
     uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", timeout_graceful_shutdown=3)
     database.close()
+
+
+class CountingQueue(Queue):
+    """Counts in the tables, not on the board that decides."""
+
+    def take(self, project: Project, labeler: str, count: int, tab: str) -> list[Item]:
+        with self._lock:  # nothing is handed out between the taking and the counting
+            taken = super().take(project, labeler, count, tab)
+            with (self._database.path.parent / PEOPLE).open("a") as file:
+                file.writelines(f"{people_of(self._database, one.prompt.id)}\n" for one in taken)
+        return taken
+
+
+def people_of(database: Database, prompt_id: str) -> int:
+    """How many hold this prompt under a lease that runs, or have judged it in time."""
+    [row] = database.read(
+        """
+        SELECT count(DISTINCT labeler) AS people
+        FROM (
+            SELECT labeler FROM assignments
+            WHERE prompt_id = $prompt AND state = 'open' AND leased_until > $now
+            UNION ALL
+            SELECT labeler FROM judgments WHERE prompt_id = $prompt AND NOT list_contains(flags, $late)
+        )
+        """,
+        prompt=prompt_id,
+        now=now(),
+        late=LATE,
+    )
+    return int(row["people"])
 
 
 def routes_alone(database: Database, queue: Queue) -> FastAPI:
