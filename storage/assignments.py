@@ -10,7 +10,11 @@ from storage.records import Assignment
 
 
 def add(database: Database, assignments: Sequence[Assignment]) -> None:
-    database.write(lambda cursor: insert(cursor, "assignments", [_as_row(one) for one in assignments]))
+    database.write(lambda cursor: insert_all(cursor, assignments))
+
+
+def insert_all(cursor: Cursor, assignments: Sequence[Assignment]) -> None:
+    insert(cursor, "assignments", [_as_row(one) for one in assignments])
 
 
 def get(database: Database, assignment_id: str) -> Assignment:

@@ -176,6 +176,28 @@ STEPS: tuple[str, ...] = (
         template   VARCHAR NOT NULL
     );
     """,
+    """
+    CREATE TABLE device_leases (
+        device    VARCHAR PRIMARY KEY,
+        holder    VARCHAR NOT NULL,
+        wanted_by VARCHAR NOT NULL,
+        since     TIMESTAMPTZ NOT NULL,
+        free_at   TIMESTAMPTZ
+    );
+    """,
+    """
+    ALTER TABLE versions_made_with ADD COLUMN base VARCHAR DEFAULT '';
+    """,
+    """
+    ALTER TABLE prompts ADD COLUMN confidential BOOLEAN DEFAULT false;
+    ALTER TABLE responses ADD COLUMN system VARCHAR DEFAULT '';
+    ALTER TABLE responses ADD COLUMN sampling_seed BIGINT DEFAULT 0;
+    ALTER TABLE projects ADD COLUMN seed BIGINT DEFAULT 0;
+    ALTER TABLE projects ADD COLUMN system VARCHAR DEFAULT '';
+    ALTER TABLE projects ADD COLUMN samplings STRUCT(
+        version_id VARCHAR, temperature DOUBLE, top_p DOUBLE, max_tokens INTEGER, seed BIGINT, system VARCHAR
+    )[] DEFAULT [];
+    """,
 )
 
 

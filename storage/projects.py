@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
 from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.errors import NotFound
 from storage.records import Project, Purpose, Sampling, now
@@ -85,6 +89,9 @@ def _as_row(project: Project) -> Row:
         "temperature": project.sampling.temperature,
         "top_p": project.sampling.top_p,
         "max_tokens": project.sampling.max_tokens,
+        "seed": project.sampling.seed,
+        "system": project.sampling.system,
+        "samplings": [{"version_id": one, **asdict(own)} for one, own in project.samplings.items()],
         "overlap": project.overlap,
         "gold_share": project.gold_share,
         "repeat_share": project.repeat_share,
@@ -107,7 +114,8 @@ def _from_row(row: Row) -> Project:
         guideline_version=row["guideline_version"],
         version_ids=tuple(row["version_ids"]),
         responses_per_prompt=row["responses_per_prompt"],
-        sampling=Sampling(row["temperature"], row["top_p"], row["max_tokens"]),
+        sampling=_sampling(row),
+        samplings={one["version_id"]: _sampling(one) for one in row["samplings"]},
         sources=tuple(row["sources"]),
         overlap=row["overlap"],
         gold_share=row["gold_share"],
@@ -118,3 +126,7 @@ def _from_row(row: Row) -> Project:
         pair_from_edit=row["pair_from_edit"],
         created_at=row["created_at"],
     )
+
+
+def _sampling(row: Mapping[str, Any]) -> Sampling:
+    return Sampling(row["temperature"], row["top_p"], row["max_tokens"], row["seed"], row["system"])

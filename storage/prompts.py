@@ -13,12 +13,16 @@ from typing import Literal
 
 from storage.database import Cursor, Database, Row, insert, rows_of
 from storage.errors import NotFound
-from storage.records import Message, Prompt, new_id
+from storage.records import Message, Project, Prompt, new_id
 
 HELD_OUT_PERCENT = 20
+OWN_PROMPTS = "Compare page"
+"""The source of what people asked there themselves."""
 
 
-def make(messages: Sequence[Message], *, source: str, licence: str, tags: Sequence[str] = ()) -> Prompt:
+def make(
+    messages: Sequence[Message], *, source: str, licence: str, tags: Sequence[str] = (), confidential: bool = False
+) -> Prompt:
     """A new prompt; held out or not by its hash."""
     return Prompt(
         id=new_id(),
@@ -27,6 +31,7 @@ def make(messages: Sequence[Message], *, source: str, licence: str, tags: Sequen
         source=source,
         licence=licence,
         tags=tuple(tags),
+        confidential=confidential,
     )
 
 
@@ -66,6 +71,12 @@ def get_many(database: Database, prompt_ids: Collection[str]) -> dict[str, Promp
     return {row["id"]: _from_row(row) for row in rows}
 
 
+def by_messages(database: Database, messages: Sequence[Message]) -> Prompt | None:
+    """The stored prompt of these words, if there is one."""
+    rows = database.read("SELECT * FROM prompts WHERE text_hash = $text_hash", text_hash=text_hash(messages))
+    return _from_row(rows[0]) if rows else None
+
+
 def known_hashes(database: Database, hashes: Iterable[str]) -> set[str]:
     """Those of these text hashes that are stored."""
     rows = database.read(
@@ -100,6 +111,59 @@ def in_order(database: Database, *, held_out: bool | None = None, sources: Seque
     return [_from_row(row) for row in rows]
 
 
+def asked_by(database: Database, project: Project) -> list[Prompt]:
+    """The prompts of a project, oldest first: of a comparison those that are held out.
+
+    Where an endpoint outside answers, none is confidential. What people asked on the compare page is asked again only
+    by a project that names that source.
+    """
+    found = _chosen_by(database, project)
+    return [one for one in found if not one.confidential] if answers_outside(database, project) else found
+
+
+def kept_here(database: Database, project: Project) -> int:
+    """How many prompts a project leaves out, because they are confidential and an endpoint outside answers in it."""
+    if not answers_outside(database, project):
+        return 0
+    return sum(one.confidential for one in _chosen_by(database, project))
+
+
+def answers_outside(database: Database, project: Project) -> bool:
+    """Whether what a project asks leaves this machine."""
+    statement = "SELECT 1 FROM model_versions WHERE kind = 'outside_endpoint' AND id IN (SELECT unnest($ids))"
+    return bool(database.read(statement, ids=list(project.version_ids)))
+
+
+def confidential_hashes(database: Database) -> list[str]:
+    """The text hashes of the prompts that never leave for an endpoint outside."""
+    rows = database.read("SELECT text_hash FROM prompts WHERE confidential ORDER BY text_hash")
+    return [row["text_hash"] for row in rows]
+
+
+def is_confidential(database: Database, messages: Sequence[Message]) -> bool:
+    """Whether these words are stored as confidential, whoever asks them again."""
+    known = by_messages(database, messages)
+    return known is not None and known.confidential
+
+
+def keep_confidential(cursor: Cursor, prompts: Sequence[Prompt]) -> None:
+    """Those of these that are confidential are so from now on, also where they were stored before."""
+    hashes = [text_hash(prompt.messages) for prompt in prompts if prompt.confidential]
+    if hashes:
+        statement = "UPDATE prompts SET confidential = true WHERE text_hash IN (SELECT unnest($hashes))"
+        cursor.execute(statement, {"hashes": hashes})
+
+
+def mark_confidential(database: Database, source: str, confidential: bool) -> int:
+    """Marks every prompt of a source, or takes the mark away; returns how many there are. Raises NotFound."""
+    there = database.read("SELECT count(*) AS n FROM prompts WHERE source = $source", source=source)[0]["n"]
+    if not there:
+        raise NotFound(f"There are no prompts from {source}. Reload the page to see those there are.")
+    statement = "UPDATE prompts SET confidential = $confidential WHERE source = $source"
+    database.write(lambda cursor: cursor.execute(statement, {"confidential": confidential, "source": source}))
+    return int(there)
+
+
 def held_out(database: Database, limit: int) -> list[Prompt]:
     """The first held-out prompts."""
     return in_order(database, held_out=True)[:limit]
@@ -112,7 +176,7 @@ def held_out_hashes(database: Database) -> list[str]:
 
 
 def sources(database: Database) -> list[Row]:
-    """One row a source: source, licence, prompts, held_out, first_at."""
+    """One row a source: source, licence, prompts, held_out, confidential, first_at."""
     return sources_of(database, "prompts")
 
 
@@ -125,12 +189,18 @@ def sources_of(database: Database, table: Literal["prompts", "documents"]) -> li
             licence,
             count(*) AS {table},
             count(*) FILTER (held_out) AS held_out,
+            {"count(*) FILTER (confidential)" if table == "prompts" else "0"} AS confidential,
             min(created_at) AS first_at
         FROM {table}
         GROUP BY source, licence
         ORDER BY first_at
         """
     )
+
+
+def _chosen_by(database: Database, project: Project) -> list[Prompt]:
+    found = in_order(database, held_out=project.purpose == "comparison", sources=project.sources)
+    return [one for one in found if one.source != OWN_PROMPTS or OWN_PROMPTS in project.sources]
 
 
 def _count(cursor: Cursor) -> int:
@@ -146,6 +216,7 @@ def _as_row(prompt: Prompt) -> Row:
         "source": prompt.source,
         "licence": prompt.licence,
         "tags": list(prompt.tags),
+        "confidential": prompt.confidential,
         "created_at": prompt.created_at,
     }
 
@@ -158,5 +229,6 @@ def _from_row(row: Row) -> Prompt:
         source=row["source"],
         licence=row["licence"],
         tags=tuple(row["tags"]),
+        confidential=row["confidential"],
         created_at=row["created_at"],
     )

@@ -20,6 +20,7 @@ DatasetType = Literal["prompt_completion", "preference", "unpaired_preference", 
 Purpose = Literal["labeling", "comparison"]
 RunState = Literal["waiting", "training", "succeeded", "failed", "stopped", "killed"]
 RUN_ENDED: tuple[RunState, ...] = ("succeeded", "failed", "stopped", "killed")
+VersionKind = Literal["policy", "reward_model", "endpoint", "outside_endpoint"]
 AssignmentState = Literal["open", "judged", "skipped", "expired"]
 
 # What is noted about a judgment (its flags), where more than one room reads it.
@@ -52,7 +53,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Messages given to a model. `held_out` is decided once, by the hash of the text, when it is imported."""
+    """Messages given to a model. `held_out` is decided once, by the hash of the text, when it is imported.
+
+    What is confidential never leaves for an endpoint outside, whoever asks.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -60,6 +64,7 @@ class Prompt:
     source: str
     licence: str
     tags: tuple[str, ...] = ()
+    confidential: bool = False
     created_at: datetime = field(default_factory=now)
 
     @property
@@ -82,11 +87,17 @@ class Document:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a response was drawn. `max_tokens` counts new tokens."""
+    """How a response was drawn. `max_tokens` counts new tokens.
+
+    `system` is said before the prompt's own messages. Each seed is derived from the prompt and the version; another
+    `seed` here draws other answers.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 256
+    seed: int = 0
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,11 @@ class Project:
     criteria: tuple[str, ...] = ()  # each response may be scored on these too: helpful, honest, harmless
     reasons: tuple[str, ...] = ()  # what may have decided, offered to the labelers as chips
     pair_from_edit: bool = True  # a rewritten answer is also better than the one it was made from
+    samplings: Mapping[str, Sampling] = field(default_factory=dict)  # version id → its own, in place of `sampling`
     created_at: datetime = field(default_factory=now)
+
+    def sampling_of(self, version_id: str) -> Sampling:
+        return self.samplings.get(version_id, self.sampling)
 
 
 # ---- what is answered -----------------------------------------------------------------------------------------------
@@ -275,7 +290,11 @@ class Run:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """Base weights and, where it was trained here, an adapter on them. Immutable but for `served`."""
+    """Base weights and, where it was trained here, an adapter on them. Immutable but for `served`.
+
+    An endpoint answers as a version does, but has no weights here: `base_path` is its address, and `served` says
+    whether the settings still name it. Nothing is trained from it, and no server of ours is asked to be it.
+    """
 
     id: str
     base_path: str
@@ -285,10 +304,19 @@ class ModelVersion:
     template: str
     fingerprint: str
     context_length: int
-    kind: Literal["policy", "reward_model"] = "policy"
+    kind: VersionKind = "policy"
     served: bool = True
     note: str = ""
     created_at: datetime = field(default_factory=now)
+
+    @property
+    def is_endpoint(self) -> bool:
+        return self.kind in ("endpoint", "outside_endpoint")
+
+    @property
+    def is_outside(self) -> bool:
+        """What it is asked leaves this machine, so it is never asked what is confidential."""
+        return self.kind == "outside_endpoint"
 
 
 @dataclass(frozen=True)

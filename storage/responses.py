@@ -38,6 +38,16 @@ def by_prompt(database: Database, project_id: str) -> dict[str, list[Response]]:
     return found
 
 
+def count(database: Database, project_id: str, prompt_id: str) -> int:
+    """How many were given to a prompt in a project."""
+    rows = database.read(
+        "SELECT count(*) AS n FROM responses WHERE project_id = $project AND prompt_id = $prompt",
+        project=project_id,
+        prompt=prompt_id,
+    )
+    return int(rows[0]["n"])
+
+
 def main_writer(database: Database, judgment_ids: Collection[str]) -> str | None:
     """The version that wrote most of the answers these judgments are about; None where no version did."""
     rows = database.read(
@@ -66,6 +76,8 @@ def _as_row(response: Response) -> Row:
         "temperature": sampling.temperature if sampling else None,
         "top_p": sampling.top_p if sampling else None,
         "max_tokens": sampling.max_tokens if sampling else None,
+        "system": sampling.system if sampling else "",
+        "sampling_seed": sampling.seed if sampling else 0,
         "seed": response.seed,
         "prompt_tokens": response.prompt_tokens,
         "completion_tokens": response.completion_tokens,
@@ -78,14 +90,13 @@ def _as_row(response: Response) -> Row:
 
 
 def _from_row(row: Row) -> Response:
-    has_sampling = row["temperature"] is not None
     return Response(
         id=row["id"],
         prompt_id=row["prompt_id"],
         text=row["text"],
         version_id=row["version_id"],
         author=row["author"],
-        sampling=Sampling(row["temperature"], row["top_p"], row["max_tokens"]) if has_sampling else None,
+        sampling=_sampling(row) if row["temperature"] is not None else None,
         seed=row["seed"],
         prompt_tokens=row["prompt_tokens"],
         completion_tokens=row["completion_tokens"],
@@ -95,3 +106,7 @@ def _from_row(row: Row) -> Response:
         project_id=row["project_id"],
         created_at=row["created_at"],
     )
+
+
+def _sampling(row: Row) -> Sampling:
+    return Sampling(row["temperature"], row["top_p"], row["max_tokens"], row["sampling_seed"], row["system"])

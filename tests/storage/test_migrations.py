@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from storage import documents, migrations, runs, snapshots
+from storage import documents, migrations, model_versions, runs, snapshots
 from storage.database import Database
+from storage.model_versions import MadeWith
 from storage.records import DatasetType
 
 MESSAGES = [{"role": "user", "content": "Why?"}]
@@ -82,3 +83,34 @@ def test_an_old_database_takes_snapshots_of_every_type_and_has_them_when_it_is_o
         kind: [row] for kind, row in ROWS.items()
     }
     assert [one.text for one in stored] == ["A fox."]
+
+
+VERSION = (
+    "INSERT INTO model_versions VALUES ('v1', '/base', '/runs/dpo-01/model', 'base', 'dpo-01', '{{ a }}', 'abc', 512, "
+    "'policy', true, '', '2031-01-01 00:00:00+00')"
+)
+NOTED = "INSERT INTO versions_made_with VALUES ('v1', 'sha256:words', 'sha256:form')"
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows", "noted"),
+    [
+        (3, [VERSION], {}),  # before anything was noted
+        (4, [VERSION, NOTED], {"v1": MadeWith("sha256:words", "sha256:form", "")}),  # before the base was
+    ],
+)
+def test_versions_of_an_old_database_are_kept_and_what_was_not_noted_of_them_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, rows: list[str], noted: dict[str, MadeWith]
+):
+    with monkeypatch.context() as old, duckdb.connect(str(tmp_path / "old.duckdb")) as connection:
+        old.setattr(migrations, "STEPS", migrations.STEPS[:steps])
+        migrations.apply(connection)
+        for row in rows:
+            connection.execute(row)
+    database = Database.open(tmp_path / "old.duckdb")
+    (kept,), before = model_versions.list_all(database), model_versions.made_with(database)
+    model_versions.note_made_with(database, "v1", MadeWith("sha256:words", "sha256:form", "sha256:base"))
+    after = model_versions.made_with(database)
+    database.close()
+    assert (kept.id, kept.adapter_path, kept.fingerprint) == ("v1", "/runs/dpo-01/model", "abc") and before == noted
+    assert after == {"v1": MadeWith("sha256:words", "sha256:form", "sha256:base")}

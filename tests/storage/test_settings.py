@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage import settings
+from storage.engine_settings import EngineSettings
 from storage.errors import BadInput
 
 
@@ -37,6 +38,12 @@ def test_file_and_environment_are_read(tmp_path: Path) -> None:
         ('engine = "vlm"', "is one of vllm, embedded, or the address"),
         ('engine = "http://me:secret@host"', "variable PLUMBLINE_ENGINE_KEY"),
         ('engine_arguments = "--max-loras 2"', "list of texts"),
+        ("engine = []", "or a list of addresses"),
+        ('engine = ["http://a", "http://a/"]', "the same server twice"),
+        ('engine = ["http://a", "vllm"]', "or a list of addresses, not 'vllm'"),
+        ('[pinned]\nv3 = "http://a"', "v3 is pinned to http://a, which is none of the servers"),
+        ('serving_and_training = "never"', '"in turns" or "side by side"'),
+        ('engine = "http://a"\nserving_and_training = "in turns"', "are never put to sleep"),
         ('colour = "red"', "'colour'"),
         ('port = "many"', "'many'"),
         ('default_role = "queen"', "'queen'"),
@@ -63,12 +70,23 @@ def test_the_address_of_a_sampling_server_ends_before_the_path_that_all_have(tmp
 
 def test_who_answers_is_chosen_in_the_file_or_the_environment(tmp_path: Path):
     environment = write(tmp_path, 'engine = "vllm"\nengine_arguments = ["--max-loras", "2"]\n')
-    found = settings.read(environment)
-    assert (found.engine, found.engine_arguments) == ("vllm", ("--max-loras", "2"))
-    assert (
-        settings.read({**environment, "PLUMBLINE_ENGINE": "http://10.0.0.1:8000/v1"}).engine == "http://10.0.0.1:8000"
-    )
-    assert settings.read_home(tmp_path / "elsewhere", {}).engine == ""
+    found = settings.read(environment).answering
+    assert (found.engine, found.arguments, found.urls) == ("vllm", ("--max-loras", "2"), ())
+    given = settings.read({**environment, "PLUMBLINE_ENGINE": "http://10.0.0.1:8000/v1, http://10.0.0.2:8000"})
+    assert given.answering.urls == ("http://10.0.0.1:8000", "http://10.0.0.2:8000") and not given.answering.engine
+    assert settings.read_home(tmp_path / "elsewhere", {}).answering == EngineSettings()
+
+
+def test_several_servers_are_a_list_and_a_version_may_be_pinned_to_one(tmp_path: Path):
+    urls = '["http://a:8000/v1", "http://b:8000/"]'
+    found = settings.read(write(tmp_path, f'engine = {urls}\n[pinned]\nv3 = "http://b:8000"\n')).answering
+    assert found.urls == ("http://a:8000", "http://b:8000") and found.pinned == {"v3": "http://b:8000"}
+
+
+@pytest.mark.parametrize(("said", "turns"), [("in turns", True), ("side by side", False)])
+def test_serving_and_training_may_take_turns(tmp_path: Path, said: str, turns: bool):
+    assert settings.read(write(tmp_path, f'serving_and_training = "{said}"')).answering.in_turns is turns
+    assert settings.read_home(tmp_path / "elsewhere", {}).answering.in_turns is None
 
 
 # ---- what may score answers
