@@ -24,10 +24,16 @@ Our own versions are asked through `/v1/completions` with a prompt rendered here
     model_server.py       one server process: started, watched, started again
     vllm_server.py        how vLLM is started, and what its last words mean
     adopted_server.py     one that somebody else runs
+    choice.py             which of these it is, by settings and machine
     supervisor.py         all of them, brought to what is wanted
+    place.py              those that answer for one base: the least loaded is asked
+    server_with_adapters.py   one of them, and the versions on it
+    turns.py              a device that they take in turns with runs
     pulse.py usage.py     how a server is doing; what each version was asked, and how fast it answered
     tether.py             a process that dies with the one that started it
     faithful.py           is what would be served what was trained
+    whole_weights.py      weights that a run trained as a whole: read to the last byte where they look otherwise
+    free_memory.py        how much memory a new process may take, in a container too
     adapter_check.py      may this adapter be put on this base
     base_layers.py        the layers of a base, and the adapter that changes none: how vLLM is asked for the base itself
     tensor_file.py        names and shapes in a file of weights

@@ -1,20 +1,45 @@
 """A model server that somebody else runs: asked, and neither started nor stopped.
 
 It is believed to serve a base when its model lies in the same folder, or its weights have the same fingerprint; where
-its files cannot be read here (another machine), when its folder or its model has the same name.
+its files cannot be read here (another machine), when its folder or its model has the same name. That is asked again at
+each look: whoever runs it may start it anew with another model.
+
+It is given as much time as one of our own before it counts as gone. Several Plumblines may use one server: what each
+puts there has a prefix made of an id that its home folder keeps.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from labeling.engines.client import EngineClient
 from labeling.engines.model_folder import base_fingerprint, check_model_folder
-from labeling.engines.model_server import LOOK_SECONDS, Status
+from labeling.engines.model_server import DEAF_AFTER, LOOK_SECONDS, Status
 from labeling.engines.pulse import Pulse
 from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable
+from storage.keys import ENGINE_KEY
+
+HOME_ID = "home_id"  # a file in the home folder
+
+
+def home_id(home: Path) -> str:
+    """An id that no other home has; made when it is asked for first."""
+    file = home / HOME_ID
+    if not file.is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(f"{uuid4().hex}\n", encoding="utf-8")
+        part.replace(file)
+    return file.read_text(encoding="utf-8").strip()
+
+
+def prefix_of(home_id: str, place: str) -> str:
+    """Of the names of the adapters that this home puts on somebody else's server for the versions at this place."""
+    return f"plumbline-{hashlib.sha256(f'{home_id} {place}'.encode()).hexdigest()[:12]}-"
 
 
 class AdoptedServer:
@@ -30,12 +55,25 @@ class AdoptedServer:
         self.base_name = ""
         self.pulse = Pulse()
         self._url = url
+        self._has_key = bool(key)
         self._asking = EngineClient(url, key)
         self._folder = Path(base_path)
+        self._believed: tuple[str, list[str]] = ("", [])  # what it said it serves when that was found right
         self._look_again_at = 0.0
+        self._unanswered = 0
+        self._silent_since = 0.0
+
+    @property
+    def url(self) -> str:
+        return self._url
 
     def base_folder(self) -> Path:
         return self._folder
+
+    @property
+    def is_silent(self) -> bool:
+        """It did not answer when it was asked last, and is given time."""
+        return self._unanswered > 0
 
     def look(self) -> None:
         now = time.monotonic()
@@ -44,15 +82,31 @@ class AdoptedServer:
         self._look_again_at = now + LOOK_SECONDS
         try:
             self._see()
-            self.status, self.detail, self.client = "ready", "", self._asking
         except EngineUnavailable:
-            self.status, self.client, self.pulse = "failed", None, Pulse()
-            self.detail = f"Nobody answers at {self._url}, where settings.toml has the model server. Start it there."
+            self._missed(now)
         except AppError as error:
-            self.status, self.detail, self.client = "failed", str(error), None
+            self._fail(str(error))
         else:
+            self._unanswered = 0
+            self.status, self.detail, self.client = "ready", "", self._asking
             with suppress(EngineUnavailable, EngineRefused):  # only vLLM and ours tell
                 self.pulse.feel(self._asking.load(), now)
+
+    def _missed(self, now: float) -> None:
+        """One look without an answer ends nothing: what it is answering may come yet."""
+        self._unanswered += 1
+        if self._unanswered == 1:
+            self._silent_since = now
+        if self.client is None or self._unanswered >= DEAF_AFTER:
+            self._fail(f"Nobody answers at {self._url}, where settings.toml has the model server. Start it there.")
+            return
+        self.detail = (
+            f"The model server at {self._url} has not answered for {now - self._silent_since + LOOK_SECONDS:.0f} "
+            f"seconds. It is asked {DEAF_AFTER - self._unanswered} times more before it counts as gone."
+        )
+
+    def _fail(self, sentence: str) -> None:
+        self.status, self.detail, self.client, self.pulse = "failed", sentence, None, Pulse()
 
     def stop(self) -> None:
         """It runs on."""
@@ -64,10 +118,11 @@ class AdoptedServer:
         """Raises EngineUnavailable, EngineRefused (a wrong key, say), ModelNotLoadable for another base."""
         if not self._asking.answers():
             raise EngineUnavailable("nobody is there")
-        if self.client is not None:
+        served = self._served()
+        if self.client is not None and served == self._believed:
             return
         self._folder = check_model_folder(self.base_path)
-        names, root = self._asking.bases(), self._asking.base_root()
+        root, names = served
         if not names:
             raise ModelNotLoadable(f"The model server at {self._url} names no model.")
         if not self._same(root, names):
@@ -75,7 +130,19 @@ class AdoptedServer:
                 f"The model server at {self._url} serves {root or names[0]}, and this version stands on "
                 f"{self._folder}. Start a server with that model and name its address, or unload this version."
             )
-        self.base_name = names[0]
+        self.base_name, self._believed = names[0], served
+
+    def _served(self) -> tuple[str, list[str]]:
+        """Where it has its base from, and the base's names."""
+        try:
+            return self._asking.base_root(), self._asking.bases()
+        except EngineRefused as refused:
+            if not any(code in str(refused) for code in ("(401)", "(403)")):
+                raise
+            raise EngineRefused(
+                f"The model server at {self._url} wants {'another' if self._has_key else 'a'} key. Put it into the "
+                f"variable {ENGINE_KEY} before Plumbline is started. ({refused})"
+            ) from refused
 
     def _same(self, root: str, names: list[str]) -> bool:
         try:

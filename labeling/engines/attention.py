@@ -34,7 +34,7 @@ def _attention(
     scaling: float | None = None,
     **given: Any,
 ) -> tuple[Tensor, None]:
-    """query: (rows, heads, new, width); key, value: (rows, shared heads, old + new, width). What is rare stays theirs."""
+    """query: (rows, heads, new, width); key, value: (rows, shared heads, old + new, width). Rare cases stay theirs."""
     is_rare = any(given.get(name) is not None for name in ("position_bias", "cache"))
     if attention_mask is None or query.shape[1] == key.shape[1] or is_rare:
         theirs: tuple[Tensor, None] = sdpa_attention_forward(

@@ -1,4 +1,4 @@
-"""The one client of every model server.
+"""The one client of our model servers; endpoints that are not ours have endpoint_client.py.
 
 Asking is synchronous and is done from worker threads; only `stream`, which feeds a page while it is being looked at, is
 asynchronous. Both build the same request and read the same choices.
@@ -9,65 +9,36 @@ fixed by its seed, so asking again changes nothing); a refusal never is, nor is 
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from labeling.engines.protocol import (
+    Completion,
+    Counted,
+    Delta,
+    Load,
+    SampledTokens,
+    completion_body,
+    completions,
+    deltas,
+    refusal,
+)
 from labeling.engines.usage import Usage
+from storage.endpoints import LOOPBACK
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
+
+__all__ = ["Completion", "Counted", "Delta", "EngineClient", "Load", "SampledTokens"]
 
 PAUSES = (0.2, 0.6, 1.8)  # seconds before the second, third and fourth try
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a long answer on a slow machine; a server that is there connects at once
 SOON = httpx.Timeout(30.0, connect=5.0)  # for what needs no answer of the model: whoever keeps the servers waits for it
 _WHOLE_DISTRIBUTION = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}  # a model's own defaults may say otherwise
-_ENGINE_IS_GONE = "EngineCore encountered an issue"  # of a vLLM whose engine process has died; it ends a second later
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sample: the answer, and what it took."""
-
-    index: int
-    text: str
-    seed: int | None
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    latency_seconds: float
-
-
-@dataclass(frozen=True)
-class SampledTokens:
-    """One sample as training needs it: token ids, its end included, and how likely each was when it was drawn."""
-
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of sample `index` as it comes; the last one of a sample says why it ended."""
-
-    index: int
-    text: str
-    finish_reason: str | None
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a server is doing, and what it has done since it started."""
-
-    running: int = 0
-    waiting: int = 0
-    tokens_generated: int = 0
 
 
 class EngineClient:
@@ -84,7 +55,7 @@ class EngineClient:
             "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
             "timeout": TIMEOUT,
             "verify": ssl.create_default_context() if url.startswith("https") else False,
-            "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # a proxy knows nothing of this machine's own ports
+            "trust_env": urlsplit(url).hostname not in LOOPBACK,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
         self.usage = Usage()
@@ -147,8 +118,8 @@ class EngineClient:
         Where prompt and answer together fill the context, an answer ends there, as `length`, short of `max_tokens`.
         At temperature 0 there is only one answer, so one comes back whatever `n` is.
         """
-        body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
-        return self._completions(model, "/v1/completions", body, seed)
+        body = completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
+        return self._completions(model, body, seed)
 
     def sample_tokens(self, model: str, prompt: Sequence[int], *, max_tokens: int, seed: int) -> SampledTokens:
         """One sample of the model's own distribution: temperature 1, nothing cut off, whatever the server's defaults.
@@ -157,7 +128,7 @@ class EngineClient:
         vLLM does unless told otherwise, or after. Raises EngineRefused where the reply lacks something or the server
         read another prompt.
         """
-        body = _completion_body(model, prompt, 1, 1.0, 1.0, max_tokens, seed, ()) | _WHOLE_DISTRIBUTION
+        body = completion_body(model, prompt, 1, 1.0, 1.0, max_tokens, seed, ()) | _WHOLE_DISTRIBUTION
         choice = self._ask("POST", "/v1/completions", body | {"logprobs": 0}).json()["choices"][0]
         ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
         if not ids or not logprobs or len(ids) != len(logprobs):
@@ -168,26 +139,6 @@ class EngineClient:
         if choice.get("prompt_token_ids") != list(prompt):
             raise EngineRefused(f"The model server at {self.url} read another prompt than it was sent.")
         return SampledTokens(tuple(ids), tuple(logprobs))
-
-    def chat(
-        self,
-        model: str,
-        messages: Sequence[Mapping[str, str]],
-        *,
-        n: int = 1,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        max_tokens: int = 256,
-        seed: int | None = None,
-        **extra: Any,
-    ) -> list[Completion]:
-        """The same from messages, for models whose template is not ours to know: teachers, judges, other people's.
-
-        `extra` goes into the request as it is (`response_format`, say).
-        """
-        body = {"model": model, "messages": [dict(message) for message in messages], **extra}
-        body |= _sampling(n, temperature, top_p, max_tokens, seed)
-        return self._completions(model, "/v1/chat/completions", body, seed)
 
     async def stream(
         self,
@@ -200,22 +151,25 @@ class EngineClient:
         max_tokens: int = 256,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        counted: Counted | None = None,
         **extra: Any,
-    ) -> AsyncIterator[Delta]:
+    ) -> AsyncGenerator[Delta, None]:
         """The same samples as `complete`, piece by piece. Leaving the loop early stops the server's work on them.
 
-        Close it for that (`contextlib.aclosing`), or the work goes on until the generator is collected. `extra` goes
-        into the request as it is (`ignore_eos`, say).
+        Close it for that (`contextlib.aclosing`), or the work goes on until the generator is collected. `counted` is
+        told the tokens. `extra` goes into the request as it is (`ignore_eos`, say).
         """
-        body = _completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
+        counted = counted or Counted()
+        body = completion_body(model, prompt, n, temperature, top_p, max_tokens, seed, stop)
         body |= {"stream": True, "return_token_ids": False, "stream_options": {"include_usage": True}, **extra}
         try:
             with self.usage.asking(model) as asking:
                 async with aclosing(self._lines(body)) as lines:
                     async for line in lines:
-                        asking.tokens += _tokens_told(line)
-                        for delta in _deltas(line):
+                        counted.read(line)
+                        for delta in deltas(line):
                             yield delta
+                asking.tokens = counted.completion_tokens
         except httpx.HTTPError as error:
             raise self._unavailable(error) from error
 
@@ -226,7 +180,7 @@ class EngineClient:
         ):
             if reply.status_code != 200:
                 await reply.aread()
-                raise _refusal(reply)
+                raise refusal(reply)
             async for line in reply.aiter_lines():
                 yield line
 
@@ -255,6 +209,21 @@ class EngineClient:
     def unload_adapter(self, name: str) -> None:
         """After EngineUnavailable it may be gone all the same: `models` says."""
         self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, pauses=(), timeout=SOON)
+
+    def sleep(self) -> bool:
+        """Free the GPU: the weights go to the machine's memory, keys and values are dropped. Whether it sleeps now.
+
+        Only a vLLM on a GPU can, started with --enable-sleep-mode and VLLM_SERVER_DEV_MODE=1.
+        """
+        try:
+            self._ask("POST", "/sleep?level=1", pauses=())
+            return self._told("GET", "/is_sleeping").get("is_sleeping") is True
+        except EngineRefused:  # no such route, or not on this machine
+            return False
+
+    def wake_up(self) -> None:
+        """After `sleep`. Adapters are to be loaded again."""
+        self._ask("POST", "/wake_up", pauses=())
 
     def tokenize(
         self, model: str, prompt: str | None = None, *, messages: Sequence[Mapping[str, str]] | None = None
@@ -322,13 +291,13 @@ class EngineClient:
             f"What answers at {self.url} is no OpenAI-compatible model server. Name the address of one."
         )
 
-    def _completions(self, model: str, path: str, body: Mapping[str, Any], seed: int | None) -> list[Completion]:
+    def _completions(self, model: str, body: Mapping[str, Any], seed: int | None) -> list[Completion]:
         started = time.monotonic()
         with self.usage.asking(model) as asking:
-            reply = self._told("POST", path, body)
-            completions = _completions(reply, seed, time.monotonic() - started)
-            asking.tokens = sum(completion.completion_tokens for completion in completions)
-        return completions
+            reply = self._told("POST", "/v1/completions", body)
+            found = completions(reply, seed, time.monotonic() - started)
+            asking.tokens = sum(completion.completion_tokens for completion in found)
+        return found
 
     def _ask(
         self,
@@ -354,7 +323,7 @@ class EngineClient:
                 if reply.status_code == 200:
                     return reply
                 if reply.status_code != 503 or pause is None:
-                    raise _refusal(reply)
+                    raise refusal(reply)
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
@@ -364,85 +333,3 @@ class EngineClient:
             f"The model server at {self.url} does not answer ({what}). It may be starting or restarting: "
             "wait a moment and try again; the models page shows its state."
         )
-
-
-def _completion_body(
-    model: str,
-    prompt: str | Sequence[int],
-    n: int,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    seed: int | None,
-    stop: Sequence[str],
-) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": model,
-        "prompt": prompt if isinstance(prompt, str) else list(prompt),
-        "add_special_tokens": False,  # the template has put them into the prompt already
-        "return_token_ids": True,  # tokens counted per sample: usage is the sum of all
-    }
-    if stop:
-        body["stop"] = list(stop)
-    return body | _sampling(n, temperature, top_p, max_tokens, seed)
-
-
-def _sampling(n: int, temperature: float, top_p: float, max_tokens: int, seed: int | None) -> dict[str, Any]:
-    sampling: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
-    sampling["n"] = n if temperature > 0 else 1  # vLLM refuses several greedy samples: they would be equal
-    if seed is not None:
-        sampling["seed"] = seed
-    return sampling
-
-
-def _completions(reply: Mapping[str, Any], seed: int | None, latency: float) -> list[Completion]:
-    usage = reply.get("usage") or {}
-    choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-    share = usage.get("completion_tokens", 0) // max(1, len(choices))  # where the server does not count per sample
-    return [
-        Completion(
-            index=choice["index"],
-            text=choice["text"] if "text" in choice else choice["message"]["content"] or "",
-            seed=None if seed is None else seed + choice["index"],
-            finish_reason=choice.get("finish_reason") or "stop",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=len(choice["token_ids"]) if choice.get("token_ids") else share,
-            latency_seconds=latency,
-        )
-        for choice in choices
-    ]
-
-
-def _deltas(line: str) -> list[Delta]:
-    """The pieces in one line of a stream of server-sent events; usage and the end mark hold none.
-
-    Raises EngineRefused when the server broke off in the middle, EngineUnavailable when that was its end.
-    """
-    if not line.startswith("data: ") or line == "data: [DONE]":
-        return []
-    chunk = json.loads(line.removeprefix("data: "))
-    if "error" in chunk:
-        gone = _ENGINE_IS_GONE in chunk["error"]["message"]
-        raise (EngineUnavailable if gone else EngineRefused)(f"The model server broke off: {chunk['error']['message']}")
-    return [Delta(choice["index"], choice["text"], choice["finish_reason"]) for choice in chunk["choices"]]
-
-
-def _tokens_told(line: str) -> int:
-    """How many tokens the end of a stream says it has had."""
-    if not line.startswith("data: {") or '"usage"' not in line:
-        return 0
-    usage = json.loads(line.removeprefix("data: ")).get("usage") or {}
-    return int(usage.get("completion_tokens", 0))
-
-
-def _refusal(reply: httpx.Response) -> EngineRefused | EngineUnavailable:
-    try:
-        read = reply.json()
-        message = read["error"]["message"] if "error" in read else read["message"]
-    except (ValueError, KeyError, TypeError):
-        message = reply.text[:300] or reply.reason_phrase
-    if reply.status_code == 503:
-        return EngineUnavailable(f"The model server is not ready: {message}")
-    if _ENGINE_IS_GONE in message:
-        return EngineUnavailable(f"The model server has lost its engine and is being started again: {message}")
-    return EngineRefused(f"The model server refused ({reply.status_code}): {message}")

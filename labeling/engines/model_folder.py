@@ -11,11 +11,13 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from labeling.engines import whole_weights
 from labeling.engines.tensor_file import tensor_shapes
 from storage.errors import ModelNotLoadable
 
@@ -29,6 +31,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _PIECE = 1 << 20
+_READ_FROM = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_NOT_READ = (whole_weights.NOTE,)
 
 
 def check_model_folder(path_or_hub_id: str | Path) -> Path:
@@ -83,6 +87,22 @@ def base_fingerprint(folder: str | Path) -> str:
             stream.seek(max(stream.tell(), file.stat().st_size - _PIECE))
             digest.update(stream.read(_PIECE))
     return f"sha256:{digest.hexdigest()}"
+
+
+Look = tuple[tuple[str, int, int], ...]
+
+
+def look_of(folder: str | Path) -> Look:
+    """Name, size and time of the last change of each file that a model or an adapter is read from.
+
+    It tells without reading them whether they were changed since somebody looked; nothing where the folder is gone.
+    """
+    found = []
+    for file in sorted(Path(folder).glob("*")):
+        if file.suffix in _READ_FROM and file.name not in _NOT_READ:
+            with suppress(FileNotFoundError):  # gone since it was listed
+                found.append((file.name, file.stat().st_size, file.stat().st_mtime_ns))
+    return tuple(found)
 
 
 def tokenizer_fingerprint(folder: str | Path) -> str:

@@ -3,6 +3,9 @@
 It dies with the app, whatever ends the app (tether.py), and its whole process group is swept when it has died itself.
 Its port stands in a file, which our own server writes once it answers and the command of vLLM at once; so two apps on
 one machine never fight over a number. Whoever answers there is asked which model it serves before it is believed.
+
+It can let go of its device for a while (`rest`): asleep where the server knows how to sleep, as vLLM on a GPU does, and
+stopped elsewhere. The next `look` wakes or starts it.
 """
 
 from __future__ import annotations
@@ -12,19 +15,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from labeling.engines.client import EngineClient
-from labeling.engines.model_folder import check_model_folder, served_context
+from labeling.engines.model_folder import Look, check_model_folder, look_of, served_context
 from labeling.engines.pulse import Pulse
 from labeling.engines.tether import POLITE_SECONDS, tethered_group
 from labeling.engines.vllm_server import cause
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
+from storage.keys import without_any_key
 
-Status = Literal["starting", "ready", "restarting", "failed", "stopped"]
+Status = Literal["starting", "ready", "restarting", "failed", "stopped", "making room", "asleep"]
 Command = Callable[[Path, str, Path], list[str]]
 """(folder of the base, its served name, port file) → the command that serves it.
 
@@ -59,10 +63,13 @@ def reward_command(adapter_path: str | None) -> Command:
 class ModelServer:
     """Call `look` again and again, from one thread that lives as long as the app: it starts the process.
 
-    The attributes may be read from any thread.
+    The attributes may be read from any thread. A server has in memory what lay on disk when it was started; where the
+    files of its model, or in the folders that are `watched` too, are changed, it is started anew.
     """
 
-    def __init__(self, base_path: str, log_path: Path, command: Command = embedded_command) -> None:
+    def __init__(
+        self, base_path: str, log_path: Path, command: Command = embedded_command, watched: Sequence[Path] = ()
+    ) -> None:
         self.base_path = base_path
         self.base_name = BASE_NAME
         self.log_path = log_path
@@ -72,7 +79,10 @@ class ModelServer:
         self.pulse = Pulse()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._sleeping: EngineClient | None = None  # that of a process which has only let go of its memory
         self._folder = Path(base_path)
+        self._watched = tuple(watched)
+        self._looks: tuple[Look, ...] = ()  # of the files that the process was started with
         self._port_file = log_path.with_suffix(".port")
         self._log_starts_at = 0
         self._started_at = 0.0
@@ -86,13 +96,26 @@ class ModelServer:
         return self._folder
 
     @property
+    def url(self) -> str | None:
+        return self.client.url if self.client else None
+
+    @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    @property
+    def is_silent(self) -> bool:
+        """It did not answer when it was asked last, and is given time."""
+        return self._unanswered > 0
 
     def look(self) -> None:
         """See how it stands, and do what that calls for. Returns at once, or after the time-out of one request."""
         now = time.monotonic()
-        if self._process is None:
+        if self.status == "making room":
+            self.status, self.detail = "ready", ""
+        if self._sleeping is not None:
+            self._wake(self._sleeping)
+        elif self._process is None:
             if now >= self._try_again_at:
                 self.start()
         elif self._process.poll() is not None:
@@ -108,6 +131,7 @@ class ModelServer:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._folder = check_model_folder(self.base_path)
+            self._looks = self._look_at_files()
             command = tethered_group(self._command(self._folder, BASE_NAME, self._port_file.absolute()))
         except ModelNotLoadable as error:  # no matter how often it is tried, unless somebody mends it
             self.status, self.detail = "failed", str(error)
@@ -131,6 +155,30 @@ class ModelServer:
                 process.wait(timeout=POLITE_SECONDS + 2)
         self._let_go()
         self.status, self.detail = "stopped", ""
+
+    def finish_first(self, why: str) -> None:
+        """It is to let go of the device, and is still answering somebody."""
+        self.status, self.detail = "making room", why
+
+    def rest(self, why: str) -> None:
+        """Let go of the device, and stay so until the next `look`. What it is answering is lost."""
+        if self.status != "asleep":
+            client = self.client
+            if client is not None and _fell_asleep(client):
+                self._sleeping, self.client, self.pulse = client, None, Pulse()
+            elif self._process is not None:
+                self.stop()
+        self.status, self.detail = "asleep", why
+
+    def _wake(self, client: EngineClient) -> None:
+        """One that does not wake is started anew."""
+        self._sleeping, self.client = None, client
+        try:
+            client.wake_up()
+        except (EngineUnavailable, EngineRefused) as error:
+            self._failed(f"The model server of {self.base_path} did not wake up ({error}).")
+        else:
+            self.status, self.detail, self._unanswered = "ready", "", 0
 
     def log_tail(self, lines: int = 30) -> list[str]:
         """The last lines printed since the latest start."""
@@ -168,14 +216,28 @@ class ModelServer:
         self._look_again_at = now + LOOK_SECONDS
         if now - self._started_at > SETTLED_SECONDS:
             self._failures = 0
-        if self.client.health():
+        if self._files_changed():
+            self._start_anew(f"The files of {self.base_path} were changed, so its server is started anew.")
+        elif self.client.health():
             self._unanswered = 0
             with suppress(EngineUnavailable, EngineRefused):
                 self.pulse.feel(self.client.load(), now)
-            return
-        self._unanswered += 1
-        if self._unanswered >= DEAF_AFTER:
-            self._failed(f"The model server of {self.base_path} no longer answers.")
+        else:
+            self._unanswered += 1
+            if self._unanswered >= DEAF_AFTER:
+                self._failed(f"The model server of {self.base_path} no longer answers.")
+
+    def _files_changed(self) -> bool:
+        """Where a folder is gone the server answers on: it has read it."""
+        return any(now and now != then for now, then in zip(self._look_at_files(), self._looks, strict=True))
+
+    def _look_at_files(self) -> tuple[Look, ...]:
+        return tuple(look_of(folder) for folder in (self._folder, *self._watched))
+
+    def _start_anew(self, why: str) -> None:
+        self.stop()
+        self._why, self._unanswered = f"{why} ", 0
+        self.start()
 
     def _failed(self, sentence: str) -> None:
         """Sweep up, and try again after a pause that grows."""
@@ -194,9 +256,9 @@ class ModelServer:
         return f"ended with exit code {code}: {cause(self.log_tail(1000))[:400]} (its log: {self.log_path})"
 
     def _let_go(self) -> None:
-        if self.client is not None:
-            self.client.close()
-        self.client, self.pulse = None, Pulse()
+        for client in filter(None, (self.client, self._sleeping)):
+            client.close()
+        self.client, self._sleeping, self.pulse = None, None, Pulse()
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # itself, and whatever it has left behind
@@ -222,10 +284,17 @@ def serving(base_path: str, log_path: Path, command: Command = embedded_command)
         server.stop()
 
 
+def _fell_asleep(client: EngineClient) -> bool:
+    try:
+        return client.sleep()
+    except EngineUnavailable:  # it is gone, or took longer than anybody waits
+        return False
+
+
 def _environment() -> dict[str, str]:
-    """Offline, quiet, and leaving half of the machine to the labelers unless the user has said otherwise."""
+    """Offline, quiet, without keys, and leaving half of the machine to the labelers unless the user said otherwise."""
     threads = str(max(1, (os.cpu_count() or 1) // 2))
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
     defaults = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     fixed = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": path}
-    return defaults | os.environ | fixed
+    return defaults | without_any_key(os.environ) | fixed

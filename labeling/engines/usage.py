@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 _REMEMBERED = 200  # requests that speed and latency are taken from
@@ -66,15 +66,19 @@ class Usage:
             with self._lock:
                 self._counted[model].in_flight -= 1
 
+    @property
+    def in_flight(self) -> int:
+        """Of all models together."""
+        with self._lock:
+            return sum(counted.in_flight for counted in self._counted.values())
+
     def of(self, model: str) -> Used:
+        return used_together([(self, model)])
+
+    def _copy(self, model: str) -> _Counted:
         with self._lock:
             counted = self._counted.get(model, _Counted())
-            latest = sorted(counted.latest, key=lambda request: request.started)
-            totals = (counted.requests, counted.tokens, counted.in_flight)
-        if not latest:
-            return Used(*totals)
-        speed = sum(request.tokens for request in latest) / max(busy_seconds(latest), 1e-9)
-        return Used(*totals, speed, median(request.ended - request.started for request in latest))
+            return replace(counted, latest=counted.latest.copy())
 
     def _count(self, model: str, request: _Request) -> None:
         with self._lock:
@@ -82,6 +86,18 @@ class Usage:
             counted.requests += 1
             counted.tokens += request.tokens
             counted.latest.append(request)
+
+
+def used_together(counters: Sequence[tuple[Usage, str]]) -> Used:
+    """One version on all of its servers: who counts its requests there, and under which name."""
+    counted = [usage._copy(model) for usage, model in counters]
+    latest = sorted((request for one in counted for request in one.latest), key=lambda request: request.started)
+    used = Used(*(sum(getattr(one, total) for one in counted) for total in ("requests", "tokens", "in_flight")))
+    if not latest:
+        return used
+    speed = sum(request.tokens for request in latest) / max(busy_seconds(latest), 1e-9)
+    seconds = median(request.ended - request.started for request in latest)
+    return replace(used, tokens_per_second=speed, seconds_a_request=seconds)
 
 
 def busy_seconds(requests: list[_Request]) -> float:

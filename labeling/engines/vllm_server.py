@@ -8,6 +8,9 @@ Decisions a reader would question:
 * What would fail for want of memory, or because nothing is installed, is refused before it starts: vLLM itself needs
   half a minute to say so. It says the rest (a kind of model or a setting that it does not know) in its log, in the
   middle of which `cause` looks.
+* It is bound to the GPUs that it takes, by the names that runs have for them, so that both mean the same one.
+* Where it takes turns with runs it can be put to sleep. The routes for that come with others of its development mode
+  that let whoever reaches the port do much; so it listens on loopback only, as ever.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from labeling.engines.free_memory import available_memory
 from labeling.engines.model_folder import served_context
 from storage.errors import ModelNotLoadable
+from storage.leases import CPU
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-vllm"
 MOST_ADAPTERS = 8  # at once in a batch; of more, those used least lately are put aside and read again from disk
@@ -32,6 +39,9 @@ GIGABYTE = 2**30
 _FULL_ANSWERS = 8  # that the cache of keys and values holds
 _PROCESSES_GB = 2.5  # what vLLM's three processes take without a model
 _FLOAT_BYTES = 4
+_PARALLEL = {
+    *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp"),
+}
 _ALWAYS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1"}
 _FAULT = re.compile(r"(?:\w(?:Error|Exception)|\berror): (.+)|Value error, (.+)")
 _NO_CAUSE = (
@@ -45,11 +55,20 @@ _NO_CAUSE = (
 
 @dataclass(frozen=True)
 class VLLM:
-    """The command that serves a base with vLLM. `arguments` come last, so they win over ours."""
+    """The command that serves a base with vLLM. `arguments` come last, so they win over ours.
 
-    on_gpu: bool = False
+    gpus: those of this machine, as cuda:0; none means the processor. sleeps: whether it can let go of them and wake.
+    """
+
+    gpus: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: Path = ENVIRONMENT
+    sleeps: bool = False
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those it takes: the first GPU, or as many as its arguments split the model or the requests over."""
+        return self.gpus[: gpus_asked_for(self.arguments)] or (CPU,)
 
     def __call__(self, base: Path, name: str, port_file: Path) -> list[str]:
         """Raises ModelNotLoadable where it cannot succeed."""
@@ -58,23 +77,40 @@ class VLLM:
                 f"vLLM is not installed: there is no {self.environment}. `make vllm` installs it; or put "
                 'engine = "embedded" into settings.toml, and Plumbline\'s own small server answers.'
             )
-        settings = _ALWAYS | ({} if self.on_gpu else _on_processor(base))
+        settings = _ALWAYS | ({} if self.gpus else _on_processor(base))
         port = _free_port()
         port_file.write_text(str(port), encoding="utf-8")
         variables = [f"{name}={value}" for name, value in settings.items() if name not in os.environ]
-        return ["env", *variables, *self._server(base, name, port), *self.arguments]
+        return ["env", *variables, *self._bound(), *self._server(base, name, port), *self.arguments]
+
+    def _bound(self) -> list[str]:
+        """What holds whatever the environment says."""
+        if not self.gpus:
+            return []
+        numbers = ",".join(device.removeprefix("cuda:") for device in self.devices)
+        sleeping = ["VLLM_SERVER_DEV_MODE=1"] if self.sleeps else []
+        return ["CUDA_DEVICE_ORDER=PCI_BUS_ID", f"CUDA_VISIBLE_DEVICES={numbers}", *sleeping]
 
     def _server(self, base: Path, name: str, port: int) -> list[str]:
         command = [str(self.environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
         command += ["--model", str(base), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
         command += ["--max-model-len", str(served_context(base)), "--generation-config", "vllm"]
         command += ["--enable-lora", "--max-loras", str(MOST_ADAPTERS), "--max-lora-rank", str(MOST_RANK)]
-        return command if self.on_gpu else [*command, "--dtype", "float32", "--enforce-eager"]
+        if not self.gpus:
+            return [*command, "--dtype", "float32", "--enforce-eager"]
+        return [*command, "--enable-sleep-mode"] if self.sleeps else command
 
 
 def installed(environment: Path = ENVIRONMENT) -> bool:
     """`make vllm` leaves this mark when all of it is there."""
     return (environment / "vllm").is_file()
+
+
+def gpus_asked_for(arguments: Sequence[str]) -> int:
+    """The product of the sizes in `--tensor-parallel-size 2` and its like, in all the ways of writing them."""
+    words = [part for argument in arguments for part in argument.split("=", 1)]
+    sizes = [int(size) for name, size in pairwise(words) if name in _PARALLEL and size.isdigit()]
+    return prod(sizes)
 
 
 def cause(log: Sequence[str]) -> str:
@@ -99,15 +135,6 @@ def _on_processor(base: Path) -> dict[str, str]:
     # left to itself it ties its threads to the first cores, where a second server, or a run, would wait for them
     threads = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     return {"VLLM_CPU_KVCACHE_SPACE": str(cache), "TORCHDYNAMO_DISABLE": "1", **threads}
-
-
-def available_memory() -> int:
-    """Bytes that a new process may take before the machine runs out; unknown is as much as one likes."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return int(found.group(1)) * 1024 if found else 2**62
 
 
 def _bytes_a_token(base: Path) -> int:

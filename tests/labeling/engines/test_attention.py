@@ -44,7 +44,9 @@ def test_its_gradients_are_those_of_transformers():
 
 @pytest.mark.parametrize("attention", ["eager", "flex_attention"])
 def test_a_model_that_attends_in_another_way_is_left_as_it_is(attention):
-    config = Qwen2Config(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32)
+    config = Qwen2Config(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32
+    )
     config._attn_implementation = attention
     model = Qwen2ForCausalLM(config)
 

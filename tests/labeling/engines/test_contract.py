@@ -18,8 +18,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from labeling.engines.client import Completion, Delta, EngineClient
+from labeling.engines.client import Completion, Counted, Delta, EngineClient
+from labeling.engines.endpoint_client import EndpointClient
 from labeling.engines.template import read_template, render
+from storage.endpoints import Endpoint
 from storage.errors import EngineRefused
 
 from .conftest import ADAPTERS, ServerUnderTest
@@ -219,10 +221,27 @@ def test_a_prompt_of_token_ids_is_the_same_prompt(client: EngineClient, prompts:
     assert by_ids[0].prompt_tokens == len(ids)
 
 
-def test_chat_says_the_same_as_the_rendered_prompt(client: EngineClient, prompts: list[str]):
-    messages = [{"role": "user", "content": SENTENCES[0]}]
-    chatted = client.chat("fox", messages, n=2, seed=11, max_tokens=16)
-    assert _texts(chatted) == _texts(client.complete("fox", prompts[0], n=2, seed=11, max_tokens=16))
+def test_as_an_endpoint_it_says_the_same_as_to_the_rendered_prompt(
+    client: EngineClient, server: ServerUnderTest, prompts: list[str]
+):
+    (rendered,) = client.complete("fox", prompts[0], seed=11, max_tokens=16)
+    chat, settings = EndpointClient(Endpoint("house", server.url, "fox"), lambda messages: False), _chatted(0)
+    answer = chat.chat(**settings)
+    assert (answer.text, answer.finish_reason, answer.seed) == (rendered.text, rendered.finish_reason, 11)
+    assert (answer.prompt_tokens, answer.completion_tokens) == (rendered.prompt_tokens, rendered.completion_tokens)
+    assert answer.engine == f"openai-compatible {server.url} fox"
+
+
+def test_as_an_endpoint_it_streams_the_same(server: ServerUnderTest):
+    chat, counted = EndpointClient(Endpoint("house", server.url, "fox"), lambda messages: False), Counted()
+
+    async def pieces() -> list[Delta]:
+        return [delta async for delta in chat.stream(**_chatted(1), counted=counted)]
+
+    whole = chat.chat(**_chatted(1))
+    found = asyncio.run(pieces())
+    assert "".join(one.text for one in found) == whole.text and found[-1].finish_reason == whole.finish_reason
+    assert (counted.prompt_tokens, counted.completion_tokens) == (whole.prompt_tokens, whole.completion_tokens)
 
 
 def test_usage_sums_over_samples_and_token_ids_hold_the_end(
@@ -488,6 +507,11 @@ def _stream(client: EngineClient, model: str, prompt: str, **settings: Any) -> l
         return [delta async for delta in client.stream(model, prompt, **({"max_tokens": 40} | settings))]
 
     return asyncio.run(collect())
+
+
+def _chatted(which: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": SENTENCES[which]}]
+    return {"messages": messages, "about": messages, "temperature": 1.0, "top_p": 1.0, "max_tokens": 16, "seed": 11}
 
 
 def _leave_after_first_piece(client: EngineClient) -> None:

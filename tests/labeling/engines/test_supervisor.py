@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from labeling.engines import server_with_adapters
 from labeling.engines.faithful import WEIGHTS, Trained
 from labeling.engines.model_folder import tokenizer_fingerprint, write_base_mark
 from labeling.engines.model_server import embedded_command
@@ -23,7 +25,7 @@ from storage import snapshots
 from storage.errors import EngineUnavailable, ModelNotLoadable, NotFound
 
 from .conftest import ROOT
-from .tiny_models import write_model
+from .tiny_models import write_model, write_reward_adapter
 
 PROMPT = "Tell me about the red fox."
 
@@ -108,6 +110,68 @@ def test_what_has_changed_since_it_was_stored_is_not_served(
     assert "have changed since they were stored as swapped" in serving.problems["swapped"]
     assert "not the one that reworded was trained with" in serving.problems["reworded"]
     assert "have changed since they were stored as retrained" in serving.problems["retrained"]
+
+
+def test_an_adapter_that_is_changed_while_it_is_served_is_taken_off_until_it_is_put_back(
+    serving: Engines, versions: list[ServedVersion], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server_with_adapters, "TRY_AGAIN_SECONDS", 0.5)
+    fox, owl = (Path(str(version.adapter_path)) for version in versions[1:])
+    copied = Path(shutil.copytree(fox, tmp_path / "copied"))
+    copy = ServedVersion(
+        "copy", versions[0].base_path, str(copied), trained=Trained(snapshots.fingerprint(fox / WEIGHTS))
+    )
+    serving.serve([*versions, copy])
+    serving.wait_ready("copy")
+    client, _ = serving.client("starter")
+    shutil.copyfile(owl / WEIGHTS, copied / WEIGHTS)
+    assert _within(60, lambda: "copy" in serving.problems and "copy" not in client.models())
+    assert "have changed since they were stored as copy" in serving.problems["copy"] and not serving.ready("copy")
+    shutil.copyfile(fox / WEIGHTS, copied / WEIGHTS)
+    assert _within(60, lambda: serving.ready("copy")) and _greedy(serving, "copy") == _greedy(serving, "fox")
+
+
+def test_a_tokenizer_that_is_changed_and_put_back_is_seen_and_the_server_reads_it_anew(
+    base_folder: Path, tmp_path: Path
+):
+    # given a server whose base has another tokenizer than its version was trained with
+    folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
+    file = folder / "tokenizer.json"
+    whole, trained = file.read_text(), Trained(tokenizer=tokenizer_fingerprint(folder))
+    changed = json.loads(whole) | {"normalizer": {"type": "Lowercase"}}
+    file.write_text(json.dumps(changed))
+    with Engines(tmp_path) as engines:
+        engines.serve([ServedVersion("v0", str(folder), None, trained=trained)])
+        assert _within(60, lambda: "the tokenizer in" in engines.problems.get("v0", ""))
+        before = engines.state()[0].pid
+        # when the old one is put back, then the server reads it before it answers: in memory it has the wrong one
+        file.write_text(whole)
+        assert _within(60, lambda: engines.ready("v0"))
+        client, name = engines.client("v0")
+        assert engines.state()[0].pid != before and client.tokenize(name, "A") != client.tokenize(name, "a")
+
+
+def test_a_reward_model_is_checked_before_it_scores(base_folder: Path, tmp_path: Path):
+    adapter = write_reward_adapter(tmp_path / "reward", base_folder)
+    stored = Trained(snapshots.fingerprint(adapter / WEIGHTS), tokenizer_fingerprint(base_folder))
+    judge = ServedVersion("judge", str(base_folder), str(adapter), "reward_model", stored)
+    with Engines(tmp_path / "logs") as engines:
+        engines.serve([judge, replace(judge, id="reworded", trained=replace(stored, tokenizer="sha256:another"))])
+        engines.wait_ready("judge")
+        assert _within(30, lambda: set(engines.problems) == {"reworded"}) and not engines.ready("reworded")
+        client, name = engines.client("judge")
+        assert len(client.score(name, ["A fox.", "An owl."])) == 2
+
+
+def test_a_server_gets_no_keys(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("PLUMBLINE_ENGINE_KEY", "JUDGE_KEY", "HF_TOKEN", "VLLM_API_KEY"):
+        monkeypatch.setenv(name, "very-secret")
+    program = "import os; print(list(os.environ.values())); raise SystemExit('seen')"
+    with Engines(tmp_path, command=lambda *_: [sys.executable, "-c", program]) as engines:
+        engines.serve([ServedVersion("v0", str(base_folder), None)])
+        assert _within(60, lambda: "seen" in engines.state()[0].detail if engines.state() else False)
+    (log,) = tmp_path.glob("*.log")
+    assert "very-secret" not in log.read_text() and str(tmp_path.home()) in log.read_text()
 
 
 def test_an_adapter_whose_folder_is_gone_is_unloaded_and_said(

@@ -17,14 +17,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from alignment.devices import gpus
+from benchmarks.serving_parity import Difference, Trainer, differences, greedy_of_server
 from labeling.assignment import Queue
 from labeling.engines.model_server import ModelServer
 from labeling.engines.supervisor import Engines, ServedVersion
 from labeling.engines.template import INSTRUCTION_TEMPLATE
+from labeling.engines.turns import Turns
 from labeling.engines.vllm_server import VLLM, cause
 from labeling.sampling import Sampler
-from storage import model_versions, projects, prompts, responses
+from storage import leases, model_versions, projects, prompts, responses
 from storage.database import Database
+from storage.errors import EngineUnavailable
+from storage.leases import CPU, NOBODY
 from storage.records import Sampling
 from tests.app_process import wait_until
 from tests.makers import project, some_prompts, version
@@ -39,9 +44,17 @@ GONE_WITHIN = 5.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Where it says who has the processor, which vLLM takes in turns with runs."""
+    database = Database.open(tmp_path_factory.mktemp("home") / "plumbline.duckdb")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory, shared: Database) -> Iterator[Engines]:
     skip_without_vllm()
-    with Engines(tmp_path_factory.mktemp("logs"), SLOTS) as engines:
+    with Engines(tmp_path_factory.mktemp("logs"), SLOTS, turns=Turns(shared, [CPU])) as engines:
         yield engines
         leader = engines.state()[0].pid
     assert leader is not None
@@ -187,6 +200,57 @@ def test_a_setting_that_vllm_does_not_know_is_said_in_its_own_words(base_folder:
 )
 def test_the_line_that_says_why_is_found(log: list[str], said: str):
     assert cause(log) == said
+
+
+def test_it_makes_room_for_a_run_and_answers_the_same_after_it(
+    vllm: Engines, versions: list[ServedVersion], shared: Database
+):
+    """On a processor it cannot sleep, so it ends and is started again."""
+    before, leader = [_greedy(vllm, one.id) for one in versions], vllm.state()[0].pid
+    assert leader is not None
+    # when a run asks for the device, then it gets it once nothing is left of the server
+    leases.due(shared, CPU, "dpo-01")
+    wait_until("the run has it", 60, lambda: leases.list_all(shared)[0].holder == "dpo-01")
+    assert not group(leader) and vllm.state()[0].status == "asleep" and not vllm.problems
+    with pytest.raises(EngineUnavailable, match="the run dpo-01"):
+        vllm.client("v0")
+    # when it has ended, then every version answers as it did
+    leases.due(shared, CPU, NOBODY)
+    vllm.wait_ready(*(one.id for one in versions), timeout=300)
+    assert [_greedy(vllm, one.id) for one in versions] == before
+
+
+# ---- on a GPU
+
+NEAR_ON_A_GPU = 1e-2  # logits so close together are a tie: its kernels multiply in fewer bits, and sum in other orders
+
+
+@pytest.mark.gpu
+def test_greedy_answers_on_a_gpu_of_base_and_four_adapters_in_one_batch_are_the_trainers(
+    versions: list[ServedVersion], adapter_folders: dict[str, Path], tmp_path: Path
+):
+    if not gpus():
+        pytest.skip("There is no NVIDIA GPU here.")
+    skip_without_vllm()
+    arguments = ("--dtype", "float32", "--max-lora-rank", "16", "--gpu-memory-utilization", "0.5")
+    with Engines(tmp_path, VLLM((gpus()[0].name,), arguments)) as engines:
+        found = differences_from_the_trainer(engines, versions, adapter_folders)
+    print(*found, sep="\n")  # a tie is listed, and not hidden
+    assert [one for one in found if one.gap >= NEAR_ON_A_GPU] == []
+
+
+def differences_from_the_trainer(
+    engines: Engines, versions: list[ServedVersion], adapters: dict[str, Path]
+) -> list[Difference]:
+    trainer = Trainer(Path(versions[0].base_path), adapters)
+    texts = [f"Tell me about the {word} fox." for word in ("red", "old", "tiny", "brave", "silent", "golden")]
+    ids = [tuple(trainer.tokenizer.encode(text, add_special_tokens=False)) for text in texts]
+    asked = [(version, prompt) for prompt in ids for version in ("base", *adapters)]
+    engines.serve(versions)
+    engines.wait_ready(*(one.id for one in versions), timeout=600)
+    names = {name: engines.client(one.id)[1] for name, one in zip(("base", *adapters), versions, strict=True)}
+    served = greedy_of_server(engines.client("v0")[0], names, asked, 32)
+    return differences(trainer, "vLLM", asked, [trainer.greedy(one, 32) for one in asked], served)
 
 
 # ---- the app is killed

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 TEMPLATE = (
     "{%- for message in messages %}"
@@ -63,6 +64,15 @@ def write_adapter(folder: Path, base: Path, seed: int, rank: int = 8, **settings
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.15)
     model.save_pretrained(folder)
+    return folder
+
+
+def write_reward_adapter(folder: Path, base: Path) -> Path:
+    """A random LoRA with a head that scores."""
+    torch.manual_seed(3)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    options = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["q_proj"], modules_to_save=["score"])
+    get_peft_model(model, options).save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,238 @@
+"""Endpoints that the settings name, asked through /v1/chat/completions: the one gate through which a text leaves.
+
+Before every request the gate asks whether the prompt that it is about is confidential, and refuses where it is and the
+endpoint is outside. So neither a sampler nor a judge nor a person at the compare page can send one, whatever they think
+they know about it.
+
+An endpoint that is busy or away is asked again with growing pauses, or after the pause that it asks for; what asking
+again cannot mend is refused at once. The key goes into the header and nowhere else: what an endpoint says is shown only
+after its key was taken out, since some repeat it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from labeling.engines.protocol import Completion, Counted, Delta, completions, deltas, sampling_fields
+from labeling.engines.usage import Usage
+from storage import model_versions
+from storage.endpoints import Endpoint, key_of, named
+from storage.errors import EngineRefused, EngineUnavailable, NotAllowed, NotFound
+
+Messages = Sequence[Mapping[str, str]]
+IsConfidential = Callable[[Messages], bool]
+
+PAUSES = (1.0, 2.0, 4.0)  # seconds before the second try, the third, …
+LONGEST_PAUSE = 60.0  # that an endpoint may ask for itself
+TIMEOUT = httpx.Timeout(120.0, connect=10.0)
+WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A fault that may pass, and how many seconds the endpoint asks to be left alone."""
+
+    why: str
+    seconds: float = 0.0
+
+
+class EndpointClient:
+    """One endpoint. May be used by many threads.
+
+    Every method raises NotAllowed for what may not leave, EngineRefused where asking again would not help.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, is_confidential: IsConfidential, pauses: Sequence[float] | None = None
+    ) -> None:
+        """Raises EngineRefused where its key cannot be had."""
+        self.endpoint = endpoint
+        self.usage = Usage()
+        self._is_confidential = is_confidential
+        self._pauses = PAUSES if pauses is None else pauses
+        self._key = key_of(endpoint)
+        self._settings: dict[str, Any] = {
+            "base_url": endpoint.url,
+            "headers": {"Authorization": f"Bearer {self._key}"} if self._key else {},
+            "timeout": TIMEOUT,
+            "verify": ssl.create_default_context() if endpoint.url.startswith("https") else False,
+            "trust_env": not endpoint.is_here,  # a proxy knows nothing of this machine's own ports
+        }
+        self._http = httpx.Client(**self._settings)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        about: Messages,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int | None = None,
+    ) -> Completion:
+        """One answer; `about` are the prompt's own messages. Raises EngineUnavailable where it stays away."""
+        body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
+        started = time.monotonic()
+        with self.usage.asking(self.endpoint.model) as asking:
+            reply = self._ask(body, about)
+            (answer,) = completions(reply, seed, time.monotonic() - started)
+            asking.tokens = answer.completion_tokens
+        return replace(answer, engine=self.engine_name(str(reply.get("model") or "")))
+
+    async def stream(
+        self,
+        messages: Messages,
+        *,
+        about: Messages,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int | None = None,
+        counted: Counted | None = None,
+    ) -> AsyncGenerator[Delta, None]:
+        """The same, piece by piece, asked once. Closing it (`contextlib.aclosing`) ends the request."""
+        body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        counted = counted or Counted()
+        with self.usage.asking(self.endpoint.model) as asking:
+            async with aclosing(self._lines(body, about)) as lines:
+                async for line in lines:
+                    counted.read(line)
+                    for delta in self._deltas(line):
+                        yield delta
+            asking.tokens = counted.completion_tokens
+
+    def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
+        """The reply to one request, or the fault that kept it away."""
+        self._refuse_confidential(about)
+        try:
+            reply = self._http.post(PATH, json=body)
+        except httpx.HTTPError as error:
+            return Passing(self._away(error))
+        if reply.status_code in WORTH_ANOTHER_TRY:
+            return Passing(f"it answers {reply.status_code} ({self.excerpt(reply.text)})", _asked_to_wait(reply))
+        if reply.status_code != 200:
+            raise self._refused(reply)
+        return self._json(reply)
+
+    def engine_name(self, model: str = "") -> str:
+        """For the record: where it is, and which model it says it is."""
+        return f"openai-compatible {self.endpoint.url} {model or self.endpoint.model}"
+
+    def excerpt(self, text: str) -> str:
+        """Of what it said, without its key."""
+        hidden = text.replace(self._key, "(key)") if self._key else text
+        return hidden.strip()[:200].rstrip(".")
+
+    def _ask(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any]:
+        reply = self.ask_once(body, about)
+        for pause in self._pauses:
+            if not isinstance(reply, Passing):
+                return reply
+            time.sleep(min(LONGEST_PAUSE, max(pause, reply.seconds)))
+            reply = self.ask_once(body, about)
+        if isinstance(reply, Passing):
+            raise EngineUnavailable(f"{self.title} gave no answer in {len(self._pauses) + 1} tries: {reply.why}.")
+        return reply
+
+    async def _lines(self, body: Mapping[str, Any], about: Messages) -> AsyncGenerator[str, None]:
+        self._refuse_confidential(about)
+        try:
+            async with httpx.AsyncClient(**self._settings) as http, http.stream("POST", PATH, json=body) as reply:
+                if reply.status_code != 200:
+                    await reply.aread()
+                    raise self._refused(reply)
+                async for line in reply.aiter_lines():
+                    yield line
+        except httpx.HTTPError as error:
+            raise EngineUnavailable(f"{self.title} gave no answer: {self._away(error)}.") from error
+
+    def _deltas(self, line: str) -> list[Delta]:
+        try:
+            return deltas(line)
+        except (EngineRefused, EngineUnavailable) as error:
+            raise EngineRefused(f"{self.title} broke off: {self.excerpt(str(error))}.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._other_language(line) from error
+
+    def _refuse_confidential(self, about: Messages) -> None:
+        if self.endpoint.is_outside and self._is_confidential(about):
+            raise NotAllowed(
+                f"This prompt is confidential, so it is not sent to {named(self.endpoint)}, which is outside. Ask a "
+                "version of your own, or take the mark from the prompt on the data page."
+            )
+
+    def _body(self, messages: Messages) -> dict[str, Any]:
+        return {"model": self.endpoint.model, "messages": [dict(message) for message in messages]}
+
+    def _json(self, reply: httpx.Response) -> Mapping[str, Any]:
+        """A reply with an answer in it."""
+        try:
+            read: Mapping[str, Any] = reply.json()
+            str(read["choices"][0]["message"]["content"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise self._other_language(reply.text) from error
+        return read
+
+    @property
+    def title(self) -> str:
+        """It, at the beginning of a sentence."""
+        name = named(self.endpoint)
+        return f"{name[0].upper()}{name[1:]} ({self.endpoint.model} at {self.endpoint.url})"
+
+    def _away(self, error: httpx.HTTPError) -> str:
+        return f"it does not answer ({self.excerpt(str(error)) or type(error).__name__})"
+
+    def _refused(self, reply: httpx.Response) -> EngineRefused:
+        return EngineRefused(
+            f"{self.title} refused ({reply.status_code}): {self.excerpt(reply.text)}. Look at its url, model and key "
+            "in the server's settings."
+        )
+
+    def _other_language(self, text: str) -> EngineRefused:
+        return EngineRefused(f"{self.title} does not speak as OpenAI's chat endpoint: {self.excerpt(text)}.")
+
+
+class Endpoints:
+    """Those that the settings name, each with one client, by the id under which its answers are stored."""
+
+    def __init__(
+        self, named: Iterable[Endpoint] = (), is_confidential: IsConfidential = lambda messages: False
+    ) -> None:
+        self._named = {model_versions.answerer_id(one): one for one in named}
+        self._is_confidential = is_confidential
+        self._clients: dict[str, EndpointClient] = {}
+        self._lock = threading.Lock()
+
+    def client(self, version_id: str) -> EndpointClient:
+        """Raises NotFound where the settings name it no more, EngineRefused where its key cannot be had."""
+        if version_id not in self._named:
+            raise NotFound(
+                f"{version_id} is not in settings.toml any more. Put it back and start Plumbline again, or choose "
+                "somebody else to answer."
+            )
+        with self._lock:
+            if version_id not in self._clients:
+                self._clients[version_id] = EndpointClient(self._named[version_id], self._is_confidential)
+            return self._clients[version_id]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+def _asked_to_wait(reply: httpx.Response) -> float:
+    given = reply.headers.get("retry-after", "")
+    return float(given) if given.isdigit() else 0.0

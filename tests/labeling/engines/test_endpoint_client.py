@@ -1,0 +1,156 @@
+"""The gate through which requests leave, against a real HTTP server that stands as the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling.engines.client import Counted
+from labeling.engines.endpoint_client import EndpointClient, Endpoints
+from storage.endpoints import Endpoint, key_of
+from storage.errors import EngineRefused, EngineUnavailable, NotAllowed, NotFound
+from tests.endpoint_server import EndpointServer, endpoint_server, said, streamed
+
+KEY = "sk-very-secret"
+ASKED = [{"role": "user", "content": "Why is the sky blue?"}]
+SETTINGS: dict[str, Any] = {"messages": ASKED, "about": ASKED, "temperature": 0.5, "top_p": 0.9, "max_tokens": 16}
+
+
+@pytest.fixture
+def server() -> Iterator[EndpointServer]:
+    with endpoint_server() as made:
+        yield made
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "house.key"
+    file.write_text(f"{KEY}\n")
+    file.chmod(0o600)
+    return file
+
+
+def client(server: EndpointServer, confidential: bool = False, **given: Any) -> EndpointClient:
+    endpoint = Endpoint("house", server.url, "big", **{"inside": False, **given})
+    return EndpointClient(endpoint, lambda messages: confidential, pauses=(0.0, 0.0, 0.0))
+
+
+def stream(client: EndpointClient, counted: Counted | None = None) -> str:
+    async def collect() -> str:
+        return "".join([delta.text async for delta in client.stream(**SETTINGS, counted=counted)])
+
+    return asyncio.run(collect())
+
+
+def test_an_answer_comes_with_all_that_is_recorded(server: EndpointServer, key_file: Path) -> None:
+    server.replies = lambda words: said("It scatters.", usage={"prompt_tokens": 9, "completion_tokens": 3})
+
+    answer = client(server, key_file=str(key_file)).chat(**SETTINGS, seed=7)
+
+    assert (answer.text, answer.seed, answer.finish_reason) == ("It scatters.", 7, "stop")
+    assert (answer.prompt_tokens, answer.completion_tokens) == (9, 3)
+    assert answer.engine == f"openai-compatible {server.url} big-2031-01"  # the model that it says it is
+    (body,) = server.bodies
+    assert body.pop("messages") == ASKED
+    assert body == {"model": "big", "temperature": 0.5, "top_p": 0.9, "max_tokens": 16, "n": 1, "seed": 7}
+    assert server.keys == [f"Bearer {KEY}"]
+
+
+def test_an_answer_is_streamed_and_its_tokens_are_counted(server: EndpointServer) -> None:
+    server.replies = lambda words: streamed("It ", "scatters.")
+    counted = Counted()
+
+    assert stream(client(server), counted) == "It scatters."
+    assert counted == Counted(9, 2)
+    assert server.bodies[0]["stream"] is True
+
+
+# ---- what may not leave
+
+
+def test_what_is_confidential_passes_by_no_way(server: EndpointServer) -> None:
+    outside = client(server, confidential=True)
+
+    for ask in (
+        lambda: outside.chat(**SETTINGS),
+        lambda: stream(outside),
+        lambda: outside.ask_once({"model": "big", "messages": [{"role": "user", "content": "Judge this."}]}, ASKED),
+    ):
+        with pytest.raises(NotAllowed, match="confidential, so it is not sent to the endpoint house"):
+            ask()
+    assert server.bodies == []
+
+
+def test_an_endpoint_inside_is_asked_what_is_confidential(server: EndpointServer) -> None:
+    assert client(server, confidential=True, inside=True).chat(**SETTINGS).text == "5"
+    assert client(server, confidential=True, inside=None).chat(**SETTINGS).text == "5"  # it is on this machine
+
+
+# ---- faults
+
+
+def test_a_passing_fault_is_waited_out(server: EndpointServer) -> None:
+    replies = iter([(429, "slow down"), (503, "starting"), (529, "overloaded"), said("It scatters.")])
+    server.replies = lambda words: next(replies)
+
+    assert client(server).chat(**SETTINGS).text == "It scatters."
+    assert len(server.bodies) == 4
+
+
+def test_a_fault_that_stays_is_said(server: EndpointServer) -> None:
+    server.replies = lambda words: (503, "starting")
+
+    with pytest.raises(EngineUnavailable, match=r"The endpoint house \(big at .*\) gave no answer in 4 tries: it answ"):
+        client(server).chat(**SETTINGS)
+
+
+@pytest.mark.parametrize("reply", [(200, "<html>Welcome</html>"), (200, "[]"), (404, "no such model")])
+def test_what_asking_again_cannot_mend_is_asked_once(server: EndpointServer, reply: tuple[int, str]) -> None:
+    server.replies = lambda words: reply
+
+    with pytest.raises(EngineRefused):
+        client(server).chat(**SETTINGS)
+    assert len(server.bodies) == 1
+
+
+def test_a_stream_that_breaks_off_is_said(server: EndpointServer) -> None:
+    server.replies = lambda words: (200, 'data: {"error": {"message": "out of memory"}}\n\n')
+
+    with pytest.raises(EngineRefused, match=r"The endpoint house .* broke off: .*out of memory"):
+        stream(client(server))
+
+
+# ---- the key
+
+
+def test_a_key_that_is_repeated_is_not_told(
+    server: EndpointServer, key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.replies = lambda words: (401, f"Incorrect API key provided: {KEY}.")
+    keyed = client(server, key_file=str(key_file))
+
+    for ask in (lambda: keyed.chat(**SETTINGS), lambda: stream(keyed)):
+        with pytest.raises(EngineRefused, match=r"Incorrect API key provided: \(key\)") as refused:
+            ask()
+        assert KEY not in str(refused.value)
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["two words", "line\nbreak", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key_file: Path, text: str) -> None:
+    key_file.write_text(text)
+
+    with pytest.raises(EngineRefused, match="Put the key alone there") as refused:
+        key_of(Endpoint("house", "https://a.org", "big", key_file=str(key_file)))
+    assert text not in str(refused.value)
+
+
+def test_an_endpoint_that_the_settings_name_no_more_is_said() -> None:
+    with pytest.raises(NotFound, match=r"outside: house \(big\) is not in settings.toml any more"):
+        Endpoints().client("outside: house (big)")
