@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from labeling.engines.faithful import made_with
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, served_context
 from labeling.engines.template import read_template
 from storage import model_versions
 from storage.database import Database
-from storage.errors import BadInput
+from storage.errors import BadInput, ModelNotLoadable
 from storage.records import ModelVersion
 
 
@@ -34,7 +36,16 @@ def add_base(
         served=served,
         note=note,
     )
-    return model_versions.add(database, version)
+    return model_versions.add(database, version, made_with(folder, template))
+
+
+def note_what_was_not_noted(database: Database) -> None:
+    """Of versions that an older Plumbline stored: what they are made with now, for want of what they were made with."""
+    noted = model_versions.made_with(database)
+    for version in model_versions.list_all(database):
+        if not (version.id in noted and noted[version.id].base):
+            with suppress(ModelNotLoadable, OSError, ValueError):  # said where the version is to be served
+                model_versions.note_made_with(database, version.id, made_with(version.base_path, version.template))
 
 
 def already_there(database: Database, path_or_hub_id: str) -> ModelVersion | None:

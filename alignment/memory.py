@@ -28,6 +28,7 @@ from alignment.methods.base import Method, TunedMethod
 from alignment.methods.dpo import DPO
 from alignment.methods.ppo import LOGITS_AT_ONCE, PPO, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.model_size import parameters
+from labeling.engines.free_memory import available_memory
 
 MB = 1024 * 1024
 LIBRARIES_MB: Mapping[str, int] = {"cpu": 480, "cuda": 600}  # Python, torch, TRL; on a GPU what CUDA itself takes
@@ -40,7 +41,6 @@ HOLES = 4  # temporaries a layer that glibc cannot use again, measured at 256 to
 PASSES = 1.6  # PPO's passes differ in length, so that one does not fit into the holes of the last; measured
 HEAP_LIMIT = 32 * MB  # glibc's largest threshold: what is larger is given back at once
 WITH_REFERENCE = ("dpo", "kto", "rloo", "ppo")
-CGROUP = Path("/sys/fs/cgroup")
 
 Kind = Literal["weights", "adapter", "reference", "reward", "value", "activations", "logits", "rollouts", "libraries"]
 
@@ -384,22 +384,8 @@ def available(device: str) -> tuple[int, int]:
 
 
 def _of_machine() -> tuple[int, int]:
-    """A container may have less than its machine."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     whole = memory_mb()
-    return min(kilobytes["MemAvailable"] // 1024, _left_in_container(), whole), whole
-
-
-def _left_in_container() -> int:
-    """What the cgroup still allows, counting the files it has cached as free; far more than there is without one."""
-    try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such file, or `max`
-        return 1 << 40
-    return (limit - used + int(stat.get("file", 0))) // MB
+    return min(available_memory() // MB, whole), whole
 
 
 def _of_gpu(device: str) -> tuple[int, int]:

@@ -6,7 +6,8 @@ import gradio as gr
 
 from alignment.drawn_page import drawn
 
-SCRIPTS, STYLES = ("models.js",), ("models.css",)
+SCRIPTS = ("servers.js", "lineage.js", "family.js", "scoring.js", "add_model.js", "models.js")
+STYLES = ("models.css",)
 
 
 def models_page() -> gr.Blocks:

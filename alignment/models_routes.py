@@ -19,6 +19,7 @@ from alignment.base_models import add_base
 from alignment.routes import PersonOf, method_title, require_engineer, settings_json, snapshot_json
 from alignment.run_directory import EVALUATION
 from alignment.scoring import Scores, score_answers
+from labeling.engines.model_server import Status
 from labeling.engines.supervisor import ServerState
 from labeling.engines.usage import Used
 from storage import model_versions, runs, snapshots
@@ -118,6 +119,7 @@ def version_list(database: Database, serving: Serving, win_rate_of: WinRateOf) -
     """Newest first, each with everything the detail card says."""
     made_by = {run.id: run for run in runs.list_all(database)}
     frozen = {snapshot.id: snapshot for snapshot in snapshots.list_all(database)}
+    resting = _resting(serving)
     found = []
     for version in reversed(model_versions.list_all(database)):
         run = made_by.get(version.run_id or "")
@@ -125,7 +127,7 @@ def version_list(database: Database, serving: Serving, win_rate_of: WinRateOf) -
         found.append(
             {
                 **version_json(version),
-                **state_json(version, serving),
+                **state_json(version, serving, resting.get(version.id, "")),
                 "method": method_title(run.method) if run else None,
                 "run": _run_behind(run) if run else None,
                 "snapshot": snapshot_json(database, snapshot) if snapshot else None,
@@ -152,13 +154,21 @@ def version_json(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def state_json(version: ModelVersion, serving: Serving) -> dict[str, Any]:
-    """A state is a word and a sentence: stored, served, starting, or problem."""
+def _resting(serving: Serving) -> dict[str, str]:
+    """The versions whose server makes room for a run, or sleeps while it trains, and what is to be said of that."""
+    resting = [state for state in serving.state() if state.status in ("making room", "asleep")]
+    return {version_id: state.detail for state in resting for version_id in state.wanted}
+
+
+def state_json(version: ModelVersion, serving: Serving, resting: str = "") -> dict[str, Any]:
+    """A state is a word and a sentence: stored, served, asleep, starting, or problem."""
     does = "answers" if version.kind == "policy" else "scores"
     if not version.served:
         return {"served": False, "state": "stored", "sentence": f"Kept on disk; no server {does} as it."}
     if problem := serving.problems.get(version.id):
         return {"served": True, "state": "problem", "sentence": problem}
+    if resting:
+        return {"served": True, "state": "asleep", "sentence": resting}
     if serving.ready(version.id):
         return {"served": True, "state": "served", "sentence": f"A model server {does} as this version."}
     return {"served": True, "state": "starting", "sentence": "Its model server is starting."}
@@ -173,6 +183,7 @@ def server_json(state: ServerState, served: Mapping[str, ModelVersion]) -> dict[
         "base_path": state.base_path,
         "engine": state.engine,
         "url": state.url,
+        "is_ours": state.is_ours,
         "light": light,
         "word": word,
         "sentence": " ".join(filter(None, [sentence, *apart])),
@@ -183,17 +194,28 @@ def server_json(state: ServerState, served: Mapping[str, ModelVersion]) -> dict[
     }
 
 
+_NOT_READY: Mapping[Status, str] = {
+    "starting": "Starting",
+    "restarting": "Starting again",
+    "stopped": "Stopped",
+    "making room": "Making room",
+    "asleep": "Asleep",
+}
+
+
 def _light(state: ServerState) -> tuple[str, str, str]:
     """It is well when tokens come while somebody waits for them, or nobody waits; that it says so is not enough."""
     if state.status == "failed":
         return "bad", "Down", state.detail
     if state.status != "ready":
-        return "wait", "Starting" if state.status == "starting" else "Starting again", state.detail
+        return "wait", _NOT_READY[state.status], state.detail
     if state.hangs:
         silent = (
             f"{state.load.running} requests are running and no token has come for {state.silent_seconds:.0f} seconds."
         )
         return "bad", "Hangs", f"{silent} If that goes on, unload its versions and load them again: it is started anew."
+    if state.detail:
+        return "warn", "Silent", state.detail
     if missing := [one for one in state.wanted if one not in state.versions]:
         return "warn", "Incomplete", f"Not served yet, or refused: {', '.join(missing)}."
     return "run", "Answering" if state.load.running else "Ready", ""

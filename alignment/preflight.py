@@ -36,14 +36,14 @@ from alignment.methods.pretrain import Pretrain
 from alignment.row_checks import Check, Seen
 from alignment.rows_as_tokens import Answer, RowTokens, row_tokens
 from alignment.scorers import checks as scorer_checks
-from alignment.scorers.chosen import understood
+from alignment.scorers.chosen import asked_about, understood
 from alignment.scorers.functions import Function
 from alignment.timing import Earlier, StepSize
 from alignment.train import ENVIRONMENT, sentence_for
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, context_length, tokenizer_fingerprint
 from storage import snapshots
+from storage.endpoints import Judge
 from storage.errors import BadInput
-from storage.settings import Judge
 
 ASKED, ANSWER = "asked.json", "answer.json"
 MOST_ROWS = 5_000  # that are looked at as tokens, which takes some 2 ms each: of more, as many by chance
@@ -68,7 +68,7 @@ class Asked:
     unknown_licences: int
     earlier: Sequence[Mapping[str, Any]]
     ray_address: str
-    scored_by: Mapping[str, str] | None = None
+    scored_by: Mapping[str, Any] | None = None
     gold: Mapping[str, str] | None = None
     sampled_by: str = ""
 
@@ -224,7 +224,9 @@ class Job:
                 environment = {**os.environ, **self._environment()}
                 self.checks.append(scorer_checks.of_function(chosen, prompts, field, environment))
             elif isinstance(chosen, Judge):
-                self.checks.append(scorer_checks.of_judge(chosen, self._answers(seen), self.launch.where == "local"))
+                kept_here = len(seen.usable) - len(asked_about(seen.usable, self.asked.scored_by))
+                here, rows = self.launch.where == "local", len(seen.usable)
+                self.checks.append(scorer_checks.of_judge(chosen, self._answers(seen), here, kept_here, rows))
 
     def _answers(self, seen: Seen) -> int:
         """That the run will have scored, about: those it learns from, and those it is measured by."""

@@ -27,6 +27,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from alignment import devices, run_directory
+from alignment.launchers.environment import environment_for
 from alignment.launchers.launch import Launch
 from alignment.launchers.local import REPOSITORY
 from alignment.methods.base import Method
@@ -148,6 +149,7 @@ class Jobs:
             child = subprocess.Popen(
                 [sys.executable, "-m", "alignment.preflight", str(folder.resolve())],
                 cwd=REPOSITORY,
+                env=environment_for(asdict(question), self._root.parent),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

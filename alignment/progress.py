@@ -135,6 +135,11 @@ def _how_far(last: Mapping[str, float]) -> str:
     return f"Step {last['step']:.0f} of {last['steps']:.0f}." if last else "Loading the model."
 
 
+def time_left(directory: Path) -> float | None:
+    """The seconds that a training run still takes; None where nobody knows yet."""
+    return seconds_left(_of_this_attempt(directory, _tail_points(directory)))
+
+
 def seconds_left(points: Sequence[Mapping[str, float]]) -> float | None:
     """What the last points' pace means for the steps that are left; None where there is no pace yet."""
     if len(points) < 2:

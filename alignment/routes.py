@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from alignment import run_directory, run_queue, settings_file
+from alignment import run_directory, run_queue, settings_file, shared_devices
 from alignment.health import health
 from alignment.launchers.launch import Launch
 from alignment.measured_points import Seen
@@ -99,10 +99,10 @@ def run_summaries(database: Database) -> list[dict[str, Any]]:
     """Every run, newest first. Only those that have not ended are looked up on disk."""
     line = runs.unfinished(database)
     next_ids = _next_ids(database, line)
-    return [run_summary(run, line, next_ids.get(run.id)) for run in runs.list_all(database)]
+    return [run_summary(database, run, line, next_ids.get(run.id)) for run in runs.list_all(database)]
 
 
-def run_summary(run: Run, line: Sequence[Run], becomes: str | None) -> dict[str, Any]:
+def run_summary(database: Database, run: Run, line: Sequence[Run], becomes: str | None) -> dict[str, Any]:
     progress = None if run.state in RUN_ENDED else read_progress(Path(run.directory))
     state = run.state if progress is None else _live_state(progress)
     verdict = health_json(run, progress) if progress and state == "training" else None
@@ -113,6 +113,7 @@ def run_summary(run: Run, line: Sequence[Run], becomes: str | None) -> dict[str,
         "becomes": run.version_id or becomes,
         "state": state,
         **(_in_line(run, line) if state == "waiting" else {}),
+        "beside_servers": "" if progress is None else _beside_servers(database, run),
         "message": run.message if progress is None else progress.message,
         "health": verdict["short"] if verdict else None,
         "fraction": progress.fraction if progress else None,
@@ -134,7 +135,7 @@ def run_detail(database: Database, run_id: str, since: int = 0, after: float | N
     progress = read_progress(directory, since, after=after)
     line = runs.unfinished(database)
     return {
-        **run_summary(run, line, _next_ids(database, line).get(run.id)),
+        **run_summary(database, run, line, _next_ids(database, line).get(run.id)),
         "runs": run_summaries(database),
         "method_name": run.method,
         "snapshot": snapshot_json(database, snapshot),
@@ -350,6 +351,20 @@ def _in_line(run: Run, line: Sequence[Run]) -> dict[str, Any]:
         "behind": last.id if last else None,
         "starts_in": progress.seconds_left if progress else None,
     }
+
+
+def _beside_servers(database: Database, run: Run) -> str:
+    """What the model servers do for a run that takes turns with them; "" for one that does not."""
+    held = shared_devices.of(database, run)
+    names = " and ".join(lease.device for lease in held)
+    if shared_devices.is_being_freed(held, run):
+        return f"Waiting for the model server to free {names}: it finishes the answers that it has begun."
+    if any(lease.holder == run.id for lease in held):
+        return (
+            f"The model server is asleep while this run has {names}, and wakes when no run needs it any more. Labelers "
+            "go on with the answers in stock."
+        )
+    return ""
 
 
 def _is_ahead(one: Run, run: Run) -> bool:

@@ -56,7 +56,10 @@ KILLED = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, in a sentence for the person at the screen and in numbers."""
+    """How a run ended, in a sentence for the person at the screen and in numbers.
+
+    `fingerprint` is of what it made, `made_with` of what it trained with (storage.model_versions.MadeWith).
+    """
 
     state: OutcomeState
     message: str
@@ -65,6 +68,7 @@ class Outcome:
     final: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: int = 0
     fingerprint: str = ""
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 class Locked(AppError):

@@ -19,10 +19,10 @@ from alignment.methods.base import Method, Parent
 from alignment.methods.online import why_apart
 from alignment.routes import rows_are
 from alignment.scorers.chosen import FUNCTION, JUDGE, functions
-from alignment.scorers.judges import stays_here
 from labeling.engines.template import INSTRUCTION_TEMPLATE
 from storage import documents, model_versions, projects, prompts, responses, runs, snapshots
 from storage.database import Database, Row
+from storage.endpoints import Judge
 from storage.errors import AppError, NotEnoughFeedback
 from storage.records import DatasetType, Judgment, ModelVersion, Prompt, Response, Run, Snapshot
 from storage.settings import Settings
@@ -234,11 +234,16 @@ def judge_choices(known: Settings) -> list[dict[str, str]]:
         {
             "id": f"{JUDGE}:{one.name}",
             "words": f"{one.name}: {one.model} at {one.url}",
-            "note": f"Every answer and its prompt are sent to {one.url}"
-            + (", on this machine." if stays_here(one) else ": they leave this machine."),
+            "note": f"Every answer and its prompt are sent to {one.url}" + _leaves(one),
         }
         for one in known.judges.values()
     ]
+
+
+def _leaves(judge: Judge) -> str:
+    if judge.is_outside:
+        return ": they leave this machine."
+    return ", on this machine." if judge.is_here else ", inside."
 
 
 def apart(database: Database, parent: ModelVersion) -> dict[str, str]:

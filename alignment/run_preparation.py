@@ -33,9 +33,10 @@ from alignment.scorers.functions import Function
 from alignment.setting_faults import title_of
 from storage import model_versions, prompts
 from storage.database import Database
+from storage.endpoints import Judge
 from storage.errors import BadInput, DiskFull, NotFound
 from storage.records import ModelVersion, Snapshot, new_id, now
-from storage.settings import Judge, read_home
+from storage.settings import read_home
 
 SAMPLE_PROMPTS = 3
 THREADS = 1  # a run leaves the other cores to the label page and the model server
@@ -79,17 +80,19 @@ class Scoring:
     """What scores the answers of a run that learns from its own, and what is shown beside it; mostly nothing.
 
     sampled_by: the address of the model server that gives these answers; empty where the run itself does.
+    confidential: the text hashes of the prompts that a judge outside is not asked about.
     """
 
     reward: ModelVersion | None = None
     scored_by: Function | Judge | None = None
     gold: Function | None = None
     sampled_by: str = ""
+    confidential: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As run.json says it. scorers/chosen.py understands it again."""
         reward = asdict(as_parent(self.reward)) if self.reward else None
-        scored_by, gold = told(self.scored_by), told(self.gold)
+        scored_by, gold = told(self.scored_by, self.confidential), told(self.gold)
         return {"reward": reward, "scored_by": scored_by, "gold": gold, "sampled_by": self.sampled_by}
 
 
@@ -103,7 +106,7 @@ def scoring_for(database: Database, method: Method, parent: ModelVersion, home: 
     scored_by = named(known, method.reward_model, title)
     reward = None if scored_by else _reward_for(database, method, parent, title)
     sampled_by = known.sampling_server if isinstance(method, PPO) and method.sampler == "model server" else ""
-    return Scoring(reward, scored_by, gold, sampled_by)
+    return Scoring(reward, scored_by, gold, sampled_by, tuple(prompts.confidential_hashes(database)))
 
 
 def refuse_sampler(method: Method, scoring: Scoring) -> None:

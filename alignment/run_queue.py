@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alignment import devices, run_directory
+from alignment import devices, run_directory, shared_devices
 from alignment.launchers import Launch, Launcher, launcher_for
 from alignment.launchers.launch import refuse_launch
 from alignment.methods import method_named
@@ -34,9 +34,10 @@ from alignment.run_preparation import (
     with_adapter_of,
 )
 from labeling.engines.model_folder import served_context
-from storage import model_versions, runs, snapshots
+from storage import leases, model_versions, runs, snapshots
 from storage.database import Database
 from storage.errors import AppError, BadInput
+from storage.model_versions import MadeWith
 from storage.records import RUN_ENDED, ModelVersion, Run, now
 from storage.settings import read_home
 
@@ -177,10 +178,11 @@ def _settled(database: Database, method: Method, launch: Mapping[str, Any], home
 
 
 def _shortest_line(database: Database) -> str:
-    """The first GPU with the fewest runs; the processor where there is no GPU."""
+    """The first GPU with the fewest runs, among those one that puts no server to sleep; the processor without GPUs."""
     names = [gpu.name for gpu in devices.gpus()] or [devices.CPU]
     waiting = [name for run in runs.unfinished(database) for name in Launch.of(run.launch).devices]
-    return min(names, key=waiting.count)
+    shared = {lease.device for lease in leases.list_all(database)}
+    return min(names, key=lambda name: (waiting.count(name), name in shared))
 
 
 # ---- one pass over all runs -----------------------------------------------------------------------------------------
@@ -189,7 +191,7 @@ def _shortest_line(database: Database) -> str:
 def follow(database: Database, on_version: Callable[[ModelVersion], None], launcher: Launcher | None = None) -> None:
     """One pass over all runs that have not ended. `on_version` is told of each new version."""
     line: list[Run] = []
-    busy: set[str] = set()
+    training: list[Run] = []
     for run in runs.unfinished(database):
         state: DirectoryState | None = None
         try:
@@ -197,21 +199,25 @@ def follow(database: Database, on_version: Callable[[ModelVersion], None], launc
             if state == "prepared":
                 line.append(run)
             elif state in ("starting", "training"):
-                busy.update(Launch.of(run.launch).devices)
+                training.append(run)
                 _note_training(database, run)
             else:
                 _finish(database, run, state, on_version)
         except Exception:  # one run that cannot be followed holds up no other …
             log.exception("following the run %s failed", run.id)
-            if state is None and run.state == "training":  # … unless it may be training still, on these devices
-                busy.update(Launch.of(run.launch).devices)
-    for run in _next_in(line, busy):
-        _launch(database, run, launcher or launcher_for(run))
+            if state is None and run.state == "training":  # … unless it may be training still, on its devices
+                training.append(run)
+    starting = _next_in(line, training)
+    shared_devices.settle(database, training, starting, line)
+    for run in starting:
+        if shared_devices.may_start(database, run):
+            _launch(database, run, launcher or launcher_for(run))
 
 
-def _next_in(line: Sequence[Run], busy: set[str]) -> list[Run]:
+def _next_in(line: Sequence[Run], training: Sequence[Run]) -> list[Run]:
     """Who may start now. One that needs two GPUs is not passed by those that need one: it keeps its place on both."""
     chosen = []
+    busy = {device for run in training for device in Launch.of(run.launch).devices}
     for run in line:
         needed = set(Launch.of(run.launch).devices)
         if not needed & busy:
@@ -259,7 +265,8 @@ def _finish(database: Database, run: Run, state: DirectoryState, on_version: Cal
     if outcome is None:
         runs.set_state(database, run.id, "killed", message=_last_words(run, state), ended_at=now())
     elif outcome.state == "succeeded":
-        made = model_versions.add(database, _version(database, run, outcome))
+        made_with = MadeWith(**outcome.made_with) if outcome.made_with else None  # of an older run
+        made = model_versions.add(database, _version(database, run, outcome), made_with)
         message = f"{outcome.message} It is version {made.id}."
         runs.set_state(database, run.id, "succeeded", message=message, version_id=made.id, ended_at=now())
         on_version(made)

@@ -12,7 +12,6 @@ several processes, each runs this file, and only the first takes the lock and wr
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -23,6 +22,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,9 +33,13 @@ from alignment.methods import method_named
 from alignment.methods.base import Inputs, Method, Parent, Stopped, TunedMethod
 from alignment.progress import read_lines
 from alignment.run_directory import MODEL, Outcome
-from alignment.scorers.chosen import resolved
+from alignment.scorers.checks import left_out_sentence
+from alignment.scorers.chosen import asked_about, resolved
+from labeling.engines.faithful import WEIGHTS, made_with
+from labeling.engines.whole_weights import fingerprint, read_and_note
 from storage import snapshots
 from storage.errors import AppError, DiskFull, RunFailed
+from storage.model_versions import MadeWith
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -97,28 +101,30 @@ def train(report: DirectoryReport) -> Outcome:
     print(f"Hardware: {json.dumps(hardware())}", flush=True)
     report.go_on_from(run_directory.newest_checkpoint(report.directory))
     try:
-        method, rows, final = _learn(report)
+        method, rows, final, noted = _learn(report)
     except Stopped:
         sentence = f"Stopped by request after {report.step} of {report.steps} steps;"
         return report.outcome("stopped", f"{sentence} the checkpoint of step {report.step} is kept.")
-    return report.outcome("succeeded", _told(report, method, rows, final), final)
+    return report.succeeded(_told(report, method, rows, final), final, noted)
 
 
-def _learn(report: DirectoryReport) -> tuple[Method, int, Mapping[str, float]]:
+def _learn(report: DirectoryReport) -> tuple[Method, int, Mapping[str, float], MadeWith]:
     described = run_directory.read_run(report.directory)
     _be_a_good_neighbour(described)
     _leave_out_what_is_not_asked_for(described["settings"])
     report.sample_prompts = described.get("sample_prompts", [])
     method = method_named(described["method"]).model_validate(described["settings"])
-    rows = read_rows(report.directory, described["snapshot"])
+    rows = _asked_about(read_rows(report.directory, described["snapshot"]), described)
+    parent = Parent(**described["parent"])
+    noted = made_with(parent.base_path, parent.template)  # before they are read: this is what the run trains with
     inputs = Inputs(
         rows,
-        Parent(**described["parent"]),
+        parent,
         report.directory,
         checkpoint=run_directory.newest_checkpoint(report.directory),
         **resolved(described),
     )
-    return method, len(rows), method.train(inputs, report)
+    return method, len(rows), method.train(inputs, report), noted
 
 
 def _told(report: DirectoryReport, method: Method, rows: int, final: Mapping[str, float]) -> str:
@@ -143,6 +149,16 @@ def read_rows(directory: Path, snapshot: Mapping[str, Any]) -> list[dict[str, An
             "it was damaged or changed. Start a new run from the snapshot."
         )
     return snapshots.read_rows(path)
+
+
+def _asked_about(rows: list[dict[str, Any]], described: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Without those that a judge outside may not see. Raises RunFailed where nothing is left."""
+    found = asked_about(rows, described.get("scored_by"))
+    if left_out := len(rows) - len(found):
+        print(left_out_sentence(left_out), flush=True)
+    if rows and not found:
+        raise RunFailed("Every prompt of this run is confidential, and its judge is outside. Choose another scorer.")
+    return found
 
 
 class DirectoryReport:
@@ -220,8 +236,17 @@ class DirectoryReport:
             seconds=round(self.seconds, 2),
             final=_finite(final or {}),
             peak_memory_mb=peak_memory_mb(),
-            fingerprint=fingerprint_of(self.directory / MODEL) if state == "succeeded" else "",
         )
+
+    def succeeded(self, sentence: str, final: Mapping[str, float], trained_with: MadeWith) -> Outcome:
+        """With the fingerprints that tell whoever serves the model that it is still the same."""
+        model = self.directory / MODEL
+        if is_adapter(model):
+            noted, weights = trained_with, fingerprint_of(model)
+        else:  # a base of its own, with its own tokenizer beside it
+            noted = replace(made_with(model, ""), template=trained_with.template)
+            weights = read_and_note(model)
+        return replace(self.outcome("succeeded", sentence, final), fingerprint=weights, made_with=asdict(noted))
 
     def _speed(self, values: Mapping[str, float]) -> dict[str, float]:
         """Tokens a second since the last line, where the trainer counts tokens."""
@@ -261,11 +286,11 @@ def fingerprint_of(model: Path) -> str:
 
     (A base's own fingerprint reads only the ends of its files, which training may leave as they were.)
     """
-    adapter = model / "adapter_model.safetensors"
-    if adapter.exists():
-        return snapshots.fingerprint(adapter)
-    files = "\n".join(f"{file.name} {snapshots.fingerprint(file)}" for file in sorted(model.glob("*.safetensors")))
-    return f"sha256:{hashlib.sha256(files.encode()).hexdigest()}"
+    return snapshots.fingerprint(model / WEIGHTS) if is_adapter(model) else fingerprint(model)
+
+
+def is_adapter(model: Path) -> bool:
+    return (model / WEIGHTS).exists()
 
 
 def memory_mb() -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 from alignment import devices, run_directory
+from alignment.launchers.environment import environment_for
 from alignment.launchers.launch import Launch, command, refuse_launch
 from alignment.run_directory import DirectoryState
 from storage.errors import DiskFull
@@ -24,16 +24,18 @@ class LocalLauncher:
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
     def submit(self, directory: Path) -> None:
-        launch = Launch.of(run_directory.read_run(directory).get("launch", {}))
+        described = run_directory.read_run(directory)
+        launch = Launch.of(described.get("launch", {}))
         if launch.device:  # older runs name none
             refuse_launch(launch, devices.devices(), "")  # again: it may be another machine than it was put in line on
         seen = devices.visible(launch.devices) if launch.device else {}
+        inherited = environment_for(described, home=directory.resolve().parents[1])
         try:
             with (directory / run_directory.LOG).open("ab") as log:
                 child = subprocess.Popen(
                     command(launch, directory.resolve()),
                     cwd=REPOSITORY,
-                    env={**os.environ, **seen, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
+                    env={**inherited, **seen, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

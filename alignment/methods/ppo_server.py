@@ -31,8 +31,8 @@ from alignment.methods.ppo_backbone import POLICY, Backbone, Row
 from labeling.engines.client import EngineClient, SampledTokens
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, write_base_mark
 from storage.errors import AppError, EngineUnavailable, ModelNotLoadable, RunFailed
+from storage.keys import SAMPLING_KEY
 
-KEY = "PLUMBLINE_SAMPLING_KEY"  # the variable that holds the server's key, where it wants one
 FOLDER = "sampler"  # in the run's directory
 IN_FLIGHT = 64
 
@@ -41,7 +41,7 @@ class ServerSampler:
     """Raises RunFailed, with what to do, whenever the server cannot answer for this run."""
 
     def __init__(self, inputs: Inputs, seed: int) -> None:
-        self._client = EngineClient(inputs.sampled_by, os.environ.get(KEY))
+        self._client = EngineClient(inputs.sampled_by, os.environ.get(SAMPLING_KEY))
         self._parent, self._seed = inputs.parent, seed
         self._run, self._folder = inputs.folder.name, inputs.folder.resolve() / FOLDER
         with self._in_words():

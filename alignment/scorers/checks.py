@@ -9,12 +9,12 @@ from alignment.methods.base import Messages, Method, Parent
 from alignment.methods.online import OnlineMethod, refuse_reward_model, why_apart
 from alignment.row_checks import Check, WayOut
 from alignment.scorers.functions import Function, tried
-from alignment.scorers.judges import key_of, stays_here
 from labeling.engines.model_folder import check_model_folder
+from storage.endpoints import Judge, key_of
 from storage.errors import AppError
-from storage.settings import Judge
 
 TRIED = 3  # prompts
+_OTHERS = "Choose a judge inside, a reward model or a function."
 
 
 def refused(fault: str) -> Check:
@@ -55,17 +55,29 @@ def of_function(function: Function, prompts: Sequence[Messages], field: str, env
     return Check("ok", "The function scores these prompts", figure, f"It is {function.at}, in the run's own process.")
 
 
-def of_judge(judge: Judge, answers: int, trains_here: bool = True) -> Check:
-    """What is sent where, and whether its key is there, where that can be seen. Nothing was sent yet."""
+def of_judge(judge: Judge, answers: int, trains_here: bool = True, kept_here: int = 0, rows: int = 1) -> Check:
+    """What is sent where, and whether its key is there, where that can be seen. Nothing was sent yet.
+
+    `kept_here` of the rows are left out, because their prompts are confidential.
+    """
     try:
         if trains_here:
             key_of(judge)
     except AppError as error:
         return Check("bad", "The key of the judge cannot be had", judge.name, str(error))
+    if kept_here >= rows:
+        return Check("bad", "Every prompt is confidential", judge.name, f"{left_out_sentence(kept_here)} {_OTHERS}")
     about = f"The judge is asked about {answers:,} answers" if answers else "The judge is asked about every answer"
     sent = f"{about}, each with its whole prompt: {judge.model} at {judge.url}."
-    if stays_here(judge):
-        return Check("ok", "Answers are judged on this machine", judge.name, sent)
+    if not judge.is_outside:
+        where = "on this machine" if judge.is_here else "inside"
+        return Check("ok", f"Answers are judged {where}", judge.name, sent)
     open_line = " The connection is not encrypted (http)." if judge.url.startswith("http:") else ""
     kept = " What becomes of them there is up to whoever runs it, and so is the price."
-    return Check("warn", "Prompts and answers leave this machine", judge.name, f"{sent}{kept}{open_line}")
+    left_out = f" {left_out_sentence(kept_here)}" if kept_here else ""
+    return Check("warn", "Prompts and answers leave this machine", judge.name, f"{sent}{kept}{open_line}{left_out}")
+
+
+def left_out_sentence(count: int) -> str:
+    are = "1 confidential prompt is" if count == 1 else f"{count:,} confidential prompts are"
+    return f"{are} left out: what is confidential never leaves for a judge outside."

@@ -10,16 +10,18 @@ a run is put in line, and written into its run.json; a key never is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from alignment.methods.base import Parent, TextReward
 from alignment.scorers.functions import READY_MADE, Function, FunctionReward
+from storage.endpoints import Judge
 from storage.errors import BadInput
-from storage.settings import Judge, Settings
+from storage.settings import Settings
 
 FUNCTION, JUDGE = "function", "judge"
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
 def is_version(choice: str) -> bool:
@@ -61,19 +63,20 @@ def named_function(settings: Settings, choice: str, title: str) -> Function | No
 # ---- in run.json ----------------------------------------------------------------------------------------------------
 
 
-def told(chosen: Function | Judge | None) -> dict[str, str] | None:
+def told(chosen: Function | Judge | None, confidential: Sequence[str] = ()) -> dict[str, Any] | None:
+    """`confidential` are the text hashes of the prompts that a judge outside may not be asked about."""
     if chosen is None:
         return None
     if isinstance(chosen, Function):
         return {"kind": FUNCTION, "name": chosen.name, "at": chosen.at}
-    return {"kind": JUDGE, **asdict(chosen)}
+    return {"kind": JUDGE, **asdict(chosen), "confidential": list(confidential) if chosen.is_outside else []}
 
 
-def understood(said: Mapping[str, str] | None) -> Function | Judge | None:
+def understood(said: Mapping[str, Any] | None) -> Function | Judge | None:
     """What run.json says."""
     if said is None:
         return None
-    given = {name: value for name, value in said.items() if name != "kind"}
+    given = {name: value for name, value in said.items() if name not in ("kind", "confidential")}
     return Function(**given) if said["kind"] == FUNCTION else Judge(**given)
 
 
@@ -82,17 +85,28 @@ def resolved(described: Mapping[str, Any]) -> dict[str, Any]:
     reward = described.get("reward")
     return {
         "reward": Parent(**reward) if reward else None,
-        "scored_by": _called(understood(described.get("scored_by"))),
-        "gold": _called(understood(described.get("gold"))),
+        "scored_by": _called(described.get("scored_by")),
+        "gold": _called(described.get("gold")),
         "sampled_by": described.get("sampled_by", ""),
     }
 
 
-def _called(chosen: Function | Judge | None) -> TextReward | None:
-    if chosen is None:
+def asked_about(rows: Sequence[Row], scored_by: Mapping[str, Any] | None) -> list[Row]:
+    """The rows without those whose prompt is confidential, where a judge outside scores."""
+    confidential = set((scored_by or {}).get("confidential", ()))
+    if not confidential:
+        return list(rows)
+    from alignment.scorers.judges import hash_of
+
+    return [row for row in rows if hash_of(row["prompt"]) not in confidential]
+
+
+def _called(said: Mapping[str, Any] | None) -> TextReward | None:
+    chosen = understood(said)
+    if chosen is None or said is None:
         return None
     if isinstance(chosen, Function):
         return FunctionReward(chosen)
     from alignment.scorers.judges import JudgeReward
 
-    return JudgeReward(chosen)
+    return JudgeReward(chosen, confidential=frozenset(said.get("confidential", ())))

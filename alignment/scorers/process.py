@@ -28,6 +28,7 @@ from labeling.engines.model_folder import base_fingerprint, check_model_folder, 
 from labeling.engines.template import read_template
 from labeling.engines.tether import tethered
 from storage.errors import AppError, RunFailed
+from storage.keys import without_any_key
 
 REPOSITORY = Path(__file__).parents[2]
 LAST_WORDS = 10.0  # seconds to end by itself once its pipe is closed
@@ -41,6 +42,7 @@ class RewardProcess:
         self._child = subprocess.Popen(
             tethered([sys.executable, "-m", "alignment.scorers.process"], signal.SIGKILL),
             cwd=REPOSITORY,
+            env=without_any_key(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

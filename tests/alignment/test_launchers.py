@@ -19,6 +19,7 @@ import pytest
 from alignment import run_directory, run_queue
 from alignment.devices import Device
 from alignment.launchers import Launch, LocalLauncher, local, ray
+from alignment.launchers.environment import environment_for
 from alignment.launchers.launch import accelerate_config, refuse_launch
 from alignment.progress import read_lines
 from storage import runs
@@ -117,6 +118,54 @@ def test_a_process_sees_the_devices_of_its_run(lab: Lab, instead: Any):
     launcher = LocalLauncher()
     launcher.submit(directory)
     assert until_it_is(launcher, directory, "killed") and launcher.logs(directory).strip() == "''"
+
+
+SETTINGS = """
+[judges.house]
+url = "https://judge.example.org"
+model = "big"
+key_env = "JUDGE_KEY"
+[judges.other]
+url = "https://other.example.org"
+model = "big"
+key_env = "OTHER"
+[endpoints.teacher]
+url = "https://teacher.example.org"
+model = "big"
+key_env = "TEACHER_KEY"
+"""
+KEYS = ("JUDGE_KEY", "OTHER", "TEACHER_KEY", "PLUMBLINE_ENGINE_KEY", "PLUMBLINE_SAMPLING_KEY")
+
+
+@pytest.fixture
+def with_keys(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    (lab.home / "settings.toml").write_text(SETTINGS)
+    for name in (*KEYS, "WANDB_API_KEY"):
+        monkeypatch.setenv(name, "secret")
+    return lab
+
+
+def test_a_run_gets_the_keys_of_nobody_else(with_keys: Lab, instead: Any):
+    instead("import os; print(sorted(name for name, value in os.environ.items() if value == 'secret'))")
+    directory = Path(prepared(with_keys, device="cpu").directory)
+    launcher = LocalLauncher()
+    launcher.submit(directory)
+    assert until_it_is(launcher, directory, "killed")
+    assert launcher.logs(directory).strip() == "['WANDB_API_KEY']"  # of the tracker that a run may report to
+
+
+@pytest.mark.parametrize(
+    ("described", "own"),
+    [
+        ({"scored_by": {"kind": "judge", "name": "house", "key_env": "JUDGE_KEY"}}, {"JUDGE_KEY"}),
+        ({"scored_by": {"kind": "function", "name": "short", "at": "a:b"}, "gold": None}, set()),
+        ({"gold": {"kind": "judge", "name": "other", "key_env": "OTHER"}}, {"OTHER"}),
+        ({"sampled_by": "http://127.0.0.1:8000"}, {"PLUMBLINE_SAMPLING_KEY"}),
+        ({"sampled_by": "", "scored_by": {"kind": "judge", "name": "here", "key_env": ""}}, set()),
+    ],
+)
+def test_a_run_gets_its_own_keys(with_keys: Lab, described: dict[str, Any], own: set[str]):
+    assert set(KEYS) & set(environment_for(described, with_keys.home)) == own
 
 
 def test_an_ended_process_is_no_zombie_also_where_nobody_asks_for_it(lab: Lab, instead: Any):

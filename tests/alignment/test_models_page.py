@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,13 +18,14 @@ from alignment.models_routes import models_router
 from labeling.engines.client import Load
 from labeling.engines.supervisor import ServerState
 from labeling.guard import Guard
+from storage import model_versions
 from tests.alignment.conftest import Lab
 from tests.alignment.test_models_routes import FakeServing
 from tests.alignment.test_runs_page import person_of
 from tests.labeling.judging_app import ASSETS, serving
 
 pytestmark = pytest.mark.browser
-READY = ServerState("/models/chat", "vllm 0.32.0", "u", 7, "ready", "", ("v0",), ("v0",), Load(), 0.0, 0.0, False)
+READY = ServerState("/models/chat", "vllm 0.32.0", "u", True, 7, "ready", "", ("v0",), ("v0",), Load(), 0.0, 0.0, False)
 
 
 def models_app(lab: Lab, engines: FakeServing) -> FastAPI:
@@ -69,6 +71,44 @@ def test_a_server_shows_its_figures_and_a_light_that_follows_them(page: Page, en
     expect(card.get_by_role("row").nth(2)).to_contain_text("no token has come for 41 seconds")
     engines.states = []
     expect(card).to_be_hidden()
+
+
+def test_while_a_run_trains_the_server_and_its_version_are_asleep(page: Page, lab: Lab, engines: FakeServing):
+    """Nothing is clicked: what the server does is looked at every two seconds."""
+    model_versions.set_served(lab.database, "v0", True)
+    engines.states = [READY]
+    table = page.get_by_role("region", name="Table of versions")
+    expect(page.get_by_role("region", name="Servers", exact=True)).to_contain_text("Ready")
+    page.reload()
+    expect(table.get_by_role("row").nth(1)).to_contain_text("Served")
+    expect(page.get_by_role("region", name="Servers", exact=True)).to_contain_text("Ready")
+    sentence = "The model is asleep while the run dpo-01 trains on GPU 0. It answers again when that ends, near 14:32."
+    engines.states = [replace(READY, status="asleep", detail=sentence, versions=())]
+    expect(table.get_by_role("row").nth(1)).to_contain_text("Asleep")
+    expect(page.get_by_role("region", name="Servers", exact=True)).to_contain_text(sentence)
+    expect(page.get_by_role("complementary", name="Version v0")).to_contain_text(sentence)
+    expect(page.locator(".lede")).to_contain_text("v0 is asleep while a run trains")
+    engines.states = [READY]
+    expect(table.get_by_role("row").nth(1)).to_contain_text("Served")
+
+
+def test_several_servers_of_somebody_else_are_told_apart_by_their_addresses(page: Page, engines: FakeServing):
+    dead = replace(READY, is_ours=False, url="http://a:8000", status="failed", detail="Nobody answers.", engine="")
+    engines.states = [dead, replace(READY, is_ours=False, url="http://b:8000")]
+    card = page.get_by_role("region", name="Servers", exact=True)
+    expect(card.get_by_role("row").nth(1)).to_have_text(re.compile("http://a:8000Down"))
+    expect(card.get_by_role("row").nth(2)).to_contain_text("Nobody answers.")
+    expect(card.get_by_role("row").nth(3)).to_have_text(re.compile("http://b:8000Ready"))
+
+
+def test_figures_that_cannot_be_read_are_said_to_be_old(page: Page, engines: FakeServing):
+    engines.states = [READY]
+    card = page.get_by_role("region", name="Servers", exact=True)
+    expect(card).to_contain_text("Ready")
+    page.route("**/api/models/servers", lambda route: route.abort())
+    expect(page.get_by_text("their figures are old. Plumbline does not answer.")).to_be_visible()
+    page.unroute("**/api/models/servers")
+    expect(page.get_by_text("their figures are old.")).to_be_hidden()
 
 
 def test_a_version_shows_how_fast_it_answers(page: Page):

@@ -164,7 +164,8 @@ def test_scoring_is_for_engineers(home: Lab):
 
 
 def server(base: Path, **fields: Any) -> ServerState:
-    idle = ServerState(str(base), "vllm 0.32.0", "http://x", 7, "ready", "", ("v0",), ("v0",), Load(), 0.0, 0.0, False)
+    figures = (Load(), 0.0, 0.0, False)
+    idle = ServerState(str(base), "vllm 0.32.0", "http://x", True, 7, "ready", "", ("v0",), ("v0",), *figures)
     return replace(idle, **fields)
 
 
@@ -180,7 +181,10 @@ def server(base: Path, **fields: Any) -> ServerState:
         ),
         ({"status": "starting", "detail": "The model is being loaded."}, ("wait", "Starting"), "being loaded"),
         ({"status": "restarting", "detail": "It was killed."}, ("wait", "Starting again"), "It was killed."),
+        ({"status": "making room", "detail": "For dpo-01."}, ("wait", "Making room"), "For dpo-01."),
+        ({"status": "asleep", "detail": "While dpo-01 trains."}, ("wait", "Asleep"), "While dpo-01 trains."),
         ({"status": "failed", "detail": "vLLM is not installed."}, ("bad", "Down"), "vLLM is not installed."),
+        ({"detail": "It has not answered for 8 seconds."}, ("warn", "Silent"), "has not answered for 8 seconds."),
         ({"wanted": ("v0", "v3")}, ("warn", "Incomplete"), "Not served yet, or refused: v3."),
     ],
 )
@@ -193,6 +197,15 @@ def test_a_light_means_that_tokens_come(
     [one] = told["servers"]
     assert (one["light"], one["word"]) == light and says in one["sentence"]
     assert told["used"]["v0"] == asdict(Used(3, 120, 1, 60.0, 0.5))
+
+
+def test_the_versions_of_a_server_that_makes_room_for_a_run_say_so(home: Lab, tiny_base: Path):
+    web = Web(home)
+    model_versions.set_served(home.database, "v0", True)
+    web.serving.states = [server(tiny_base, status="asleep", detail="The model is asleep while dpo-01 trains.")]
+    listed = {one["id"]: one for one in web.client.get("/api/models").json()["versions"]}
+    assert (listed["v0"]["state"], listed["v0"]["sentence"]) == ("asleep", "The model is asleep while dpo-01 trains.")
+    assert listed["v1"]["state"] != "asleep"
 
 
 def test_why_a_version_has_a_server_of_its_own_is_said(home: Lab, tiny_base: Path):

@@ -16,7 +16,8 @@ from alignment import run_directory, run_queue, settings_file
 from alignment.models_routes import models_router
 from alignment.routes import runs_router
 from alignment.run_directory import Outcome
-from storage import judgments, model_versions, prompts, runs
+from labeling.engines.supervisor import ServerState
+from storage import judgments, leases, model_versions, prompts, runs
 from storage.errors import AppError
 from storage.records import Person, Ranking, Run
 from tests import makers
@@ -31,6 +32,9 @@ class FakeServing:
 
     def ready(self, version_id: str) -> bool:
         return version_id != "slow"
+
+    def state(self) -> list[ServerState]:
+        return []
 
 
 class Web:
@@ -196,6 +200,17 @@ def test_a_waiting_run_says_behind_which_it_waits_and_when_that_one_should_end(l
     ]
     assert listed[second.id]["starts_in"] == pytest.approx(8, abs=0.5)
     assert (listed[second.id]["device"], listed[third.id]["starts_in"]) == ("cpu", None)
+
+
+def test_a_run_that_takes_turns_with_the_model_server_says_what_that_does(lab: Lab, web: Web) -> None:
+    leases.share(lab.database, ["cpu"])
+    leases.take(lab.database, "cpu")
+    run = lab.start("dpo", lab.freeze("preference"))
+    assert web.get("/api/runs")["runs"][0]["beside_servers"] == ""
+    leases.due(lab.database, "cpu", run.id)
+    assert "Waiting for the model server to free cpu" in web.get(f"/api/runs/{run.id}")["beside_servers"]
+    leases.hand_over(lab.database, "cpu")
+    assert "The model server is asleep while this run has cpu" in web.get(f"/api/runs/{run.id}")["beside_servers"]
 
 
 def test_a_run_tells_its_health_and_its_best_checkpoint(lab: Lab, web: Web) -> None:

@@ -24,7 +24,7 @@ from alignment import run_directory, run_queue, runs_page
 from alignment.routes import runs_router
 from alignment.run_directory import Outcome
 from labeling.guard import Guard
-from storage import runs
+from storage import leases, runs
 from storage.errors import AppError
 from storage.records import Person, Run
 from tests.alignment.conftest import Lab
@@ -165,6 +165,22 @@ def test_a_waiting_run_says_where_it_stands_in_line(page: Page, lab: Lab) -> Non
         measure(first, 1, 2)
         opened(page, second)
         expect(page.locator(".runhead .say").first).to_contain_text(f"1st in line on cpu; starts when {first.id} ends")
+
+
+def test_a_run_that_takes_turns_with_the_model_server_says_what_it_waits_for(page: Page, lab: Lab) -> None:
+    leases.share(lab.database, ["cpu"])
+    leases.take(lab.database, "cpu")
+    run = started(lab)
+    leases.due(lab.database, "cpu", run.id)
+    opened(page, run)
+    expect(page.locator(".runhead .say").first).to_contain_text("Waiting for the model server to free cpu")
+    leases.hand_over(lab.database, "cpu")
+    with training(lab, run):
+        expect(page.locator(".runhead")).to_contain_text("The model server is asleep while this run has cpu")
+    leases.due(lab.database, "cpu", leases.NOBODY)
+    end(lab, run, "stopped", "Stopped by request.")
+    expect(page.locator(".runhead")).to_contain_text("Stopped by request.")
+    expect(page.locator(".runhead")).not_to_contain_text("asleep")
 
 
 def test_a_verdict_that_warns_stands_below_the_outcome(page: Page, lab: Lab) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import pytest
 
 from alignment import progress, run_directory, run_queue
 from alignment.train import fingerprint_of
+from labeling.engines.faithful import template_fingerprint
+from labeling.engines.model_folder import base_fingerprint, tokenizer_fingerprint
+from labeling.engines.whole_weights import noted
 from storage import model_versions
+from storage.model_versions import MadeWith
 from storage.records import ModelVersion, Run
 from tests.alignment.conftest import BAD, GOOD, Lab, question
 
@@ -133,6 +138,17 @@ def test_sft_makes_the_demonstration_and_its_end_likelier(training_lab: Lab):
     assert "fell from" in run.message
 
 
+def test_a_version_is_stored_with_the_fingerprints_of_what_its_run_trained_with(training_lab: Lab, first_round: Run):
+    version, outcome = version_of(training_lab, first_round), run_directory.read_outcome(Path(first_round.directory))
+    noted = model_versions.made_with(training_lab.database)[version.id]
+    assert outcome and outcome.made_with == asdict(noted)
+    assert noted == MadeWith(
+        tokenizer_fingerprint(version.base_path),
+        template_fingerprint(version.template),
+        base_fingerprint(version.base_path),
+    )
+
+
 def test_qlora_trains_on_squeezed_weights_and_is_served_on_the_whole_ones(training_lab: Lab):
     pytest.importorskip("bitsandbytes")
     snapshot = training_lab.freeze("preference")
@@ -147,7 +163,10 @@ def test_full_fine_tuning_makes_a_model_of_its_own(training_lab: Lab):
     run = training_lab.follow_until(training_lab.start("dpo", snapshot, tuning="full", learning_rate=1e-4))
     version = version_of(training_lab, run)
     assert version.adapter_path is None and version.base_path == str(Path(run.directory) / run_directory.MODEL)
-    assert version.fingerprint == fingerprint_of(Path(version.base_path))
+    assert version.fingerprint == fingerprint_of(Path(version.base_path)) == noted(Path(version.base_path))
+    made_with = model_versions.made_with(training_lab.database)[version.id]
+    assert made_with.base == base_fingerprint(version.base_path)  # its own: it is a base now
+    assert made_with.tokenizer == tokenizer_fingerprint(version.base_path)
     assert log_probability(version.base_path, None, GOOD) > log_probability(
         model_versions.get(training_lab.database, "v0").base_path, None, GOOD
     )
