@@ -18,6 +18,7 @@ class AnswerCard {
     this.scores = criteria.map((criterion) => this.scoreGroup(criterion));
     const drawn = cards.card(response, index, { head: [this.state, this.group?.element], foot: this.foot() });
     Object.assign(this, drawn);
+    this.text = this.element.querySelector(":scope > .text");
     this.badge.dataset.drag = index;
     for (const name of ["focusin", "pointerdown"]) this.element.addEventListener(name, () => act.focus(index, { move: false }));
   }
@@ -29,7 +30,8 @@ class AnswerCard {
     note.setAttribute("aria-label", words("note_on", { letter }));
     rewrite.setAttribute("aria-label", words("rewrite_of", { letter }));
     const scores = this.scores.length > 0 && make("div", "scores", this.scores.map((one) => one.row));
-    return [this.rewrite.box, scores, make("div", "cf", note, rewrite), this.note];
+    this.difference = make("span", { class: "difference small", hidden: true });
+    return [this.rewrite.box, scores, make("div", "cf", note, rewrite, this.difference), this.note];
   }
 
   noteField(value) {
@@ -53,6 +55,12 @@ class AnswerCard {
     const options = SCORES.map((value) => ({ value, label: words("score_value", { n: value }), content: words.number(value) }));
     const group = cards.radios(words("score", { criterion, letter }), options, (value) => this.act.score(this.index, criterion, value), "opts score");
     return { criterion, group, row: make("div", "score-row", make("span", { class: "sl", dir: "auto", "aria-hidden": "true" }, criterion), group.element) };
+  }
+
+  /** Compared with the answer `letter`, from which `n` words differ; null where nothing is compared. */
+  paintDifference(found) {
+    this.difference.hidden = found === null;
+    if (found) this.difference.textContent = found.letter ? words(found.n ? "differ" : "differ_none", found) : words("differ_others");
   }
 
   openNote() {

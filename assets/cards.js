@@ -130,8 +130,14 @@ function moveInside(event, buttons) {
   next.click();
 }
 
-/** Calls back once what was just drawn is on the screen. */
-const painted = (then) => requestAnimationFrame(() => setTimeout(then));
+/** Calls back once what was just drawn is on the screen: a message that is posted in a frame comes after it was painted. */
+function painted(then) {
+  requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => { port1.close(); then(); };
+    port2.postMessage(null);
+  });
+}
 
 Object.assign(window.Plumbline, { cards: { LETTERS, safe, prose, prompt, card, radios, painted } });
 })();

@@ -1,8 +1,9 @@
-/* The compare page: two versions answer the same held-out prompts, side by side and blind. After the submit the names
-   appear; Enter again brings the next prompt. The items come through the label page's feed and outbox. */
+/* The compare page: two versions answer the same prompt, side by side and blind. After the submit the names appear; Enter
+   again brings the next prompt. Held-out prompts come through the label page's feed and outbox; one's own is answered
+   while one looks on, and what was on the page before comes back after it. */
 (() => {
 "use strict";
-const { make, fill, api, button, count, cards, keys, newKey, pairwise, results, versions, Attention, Feed, Outbox } = window.Plumbline;
+const { make, fill, api, button, count, say, cards, keys, newKey, ownPrompt, pairwise, results, versions, Attention, Feed, Outbox } = window.Plumbline;
 
 const LOOK_AGAIN = 3000;
 const ROWS = [...pairwise.keyRows(), ["↵", "Submit; then the names appear, and again for the next prompt"],
@@ -11,7 +12,7 @@ const ROWS = [...pairwise.keyRows(), ["↵", "Submit; then the names appear, and
 class ComparePage {
   constructor(root) {
     this.root = root;
-    this.entry = this.feed = this.found = null;
+    this.entry = this.before = this.asking = this.feed = this.found = null;
     this.versions = [];
     this.attention = new Attention();
     this.draw();
@@ -37,7 +38,9 @@ class ComparePage {
     this.state = make("section", "state card");
     this.results = make("section", { class: "results", "aria-label": "What the judgments say so far" });
     this.live = make("div", { class: "sr", role: "status", "aria-live": "polite" });
-    fill(this.root, this.head(), this.prompt, make("h2", "sr", "Answers"), this.grid, this.state, this.bar(), this.results,
+    this.notice = make("div", "notice");
+    this.own = ownPrompt.form({ ask: (text) => this.ask(text), stop: () => this.stopAsking(true) });
+    fill(this.root, this.head(), this.notice, this.prompt, make("h2", "sr", "Answers"), this.grid, this.state, this.bar(), this.own.element, this.results,
       this.guidelines.dialog, this.keySheet, this.skipSheet.dialog, this.live);
   }
 
@@ -51,7 +54,7 @@ class ComparePage {
   bar() {
     this.scale = pairwise.control((choice) => this.choose(choice));
     this.saving = make("span", { class: "save small", role: "status" });
-    this.skipButton = keys.tool({ text: "Skip", key: "S", press: () => this.skipSheet.open() });
+    this.skipButton = keys.tool({ text: "Skip", key: "S", press: () => (this.entry?.item ? this.skipSheet.open() : this.stopAsking(true)) });
     this.go = keys.tool({ text: "Submit", key: "↵", press: () => this.submit(), cls: "btn go submit" });
     this.judge = make("div", { class: "cbar", role: "region", "aria-label": "Your judgment" }, this.scale.element,
       make("div", "acts", this.saving, this.skipButton, this.go));
@@ -81,16 +84,21 @@ class ComparePage {
     this.timer = setTimeout(() => this.start(), LOOK_AGAIN);
   }
 
-  async picked() {
+  /** `mayLeave`: somebody has read that prompts leave this machine, and wants it. */
+  async picked(mayLeave = false) {
+    this.stopAsking();
     const [a, b] = this.pickers.map((picker) => picker.value);
     this.root.querySelector(".pickers").hidden = false;
     history.replaceState(null, "", `?${new URLSearchParams({ a, b })}`);
     clearTimeout(this.timer);
-    this.entry = this.found = null;
-    this.feed = null;
+    this.entry = this.before = this.found = this.feed = this.comparison = null;
+    fill(this.notice);
     results(this.results, null, {});
     try {
-      this.comparison = (await api("/api/compare/start", { body: { versions: [a, b] } })).project;
+      const begun = await api("/api/compare/start", { body: { versions: [a, b], may_leave: mayLeave } });
+      if (!begun.project) return this.nothing("leaves", "Prompts would leave this machine", begun.leaves, button("arrow-up", "Send them", () => this.picked(true)));
+      this.comparison = begun.project;
+      fill(this.notice, versions.notice(this.versions, [a, b], begun.left_out));
     } catch (error) {
       return this.nothing("error", "This did not work", error.message);
     }
@@ -113,6 +121,9 @@ class ComparePage {
   }
 
   advance() {
+    const { before } = this;
+    this.before = null;
+    if (before) return this.show(before);
     const item = this.feed.next();
     if (item) return this.show({ item, choice: null, key: null, names: null });
     this.entry = null;
@@ -136,6 +147,7 @@ class ComparePage {
     const item = state === "item";
     this.root.dataset.state = state;
     for (const part of [this.prompt, this.grid, this.judge]) part.hidden = !item;
+    this.own.element.hidden = !this.comparison;
     this.state.hidden = item;
     if (!item) this.arrived();
   }
@@ -157,14 +169,74 @@ class ComparePage {
   /** Keys count from now on, because the item can be seen. */
   arrived() {
     this.arriving = false;
-    this.root.dataset.item = this.entry?.item.assignment ?? "";
+    this.root.dataset.item = this.entry?.item?.assignment ?? "";
     this.root.classList.add("ready");
   }
 
   card(response, index) {
     const name = make("span", "name");
-    const length = make("span", "mut small num length", count(response.text.split(/\s+/).filter(Boolean).length, "word"));
-    return { ...cards.card(response, index, { head: [name, length] }), name, id: response.id };
+    const words = response.text === null ? "Writing…" : count(response.text.split(/\s+/).filter(Boolean).length, "word");
+    const length = make("span", "mut small num length", words);
+    return { ...cards.card(response, index, { head: [name, length] }), name, length, id: response.id };
+  }
+
+  /* ---- a prompt of one's own ---- */
+
+  async ask(text) {
+    this.stopAsking();
+    if (this.entry?.item && !this.entry.own && !this.entry.key) this.before = this.entry;
+    const asking = new AbortController(), entry = { own: true, item: null, choice: null, key: null, names: null };
+    this.asking = asking;
+    this.begin(entry, text);
+    try {
+      await ownPrompt.listen({ project: this.comparison, text }, asking.signal, (event) => this.asking === asking && this.heard(entry, event));
+      this.own.clear();
+      this.stopAsking();
+    } catch (error) {
+      if (this.asking !== asking) return; // stopped on purpose
+      this.stopAsking(true);
+      this.own.paint(false, error.message);
+    }
+  }
+
+  /** The servers stop writing. With `back` the page goes on with what it showed before. */
+  stopAsking(back = false) {
+    this.asking?.abort();
+    this.asking = null;
+    this.own.paint(false);
+    if (back && this.entry?.own && !this.entry.item) {
+      this.entry = null;
+      this.advance();
+    }
+  }
+
+  begin(entry, text) {
+    this.entry = entry;
+    this.own.paint(true);
+    this.setState("item");
+    fill(this.prompt, make("div", "turn", make("div", "text", make("p", "", text))));
+    this.cards = ["", ""].map((none, index) => this.card({ id: null, html: none, text: null }, index));
+    this.writing = ownPrompt.coming(this.cards);
+    fill(this.grid, this.cards.map((card) => card.element));
+    this.paint();
+    this.attention.restart();
+    this.live.textContent = "Both answers are being written.";
+    this.arrived();
+  }
+
+  heard(entry, { place, text, done, item }) {
+    if (text) this.writing.add(place, text);
+    if (done) {
+      this.writing.end(place);
+      this.cards[place].length.textContent = "Finished";
+    }
+    if (!item) return;
+    entry.item = item;
+    this.cards = item.responses.map((response, index) => this.card(response, index));
+    fill(this.grid, this.cards.map((card) => card.element));
+    this.paint();
+    this.arrived();
+    this.live.textContent = "Both answers are there.";
   }
 
   /* ---- judging ---- */
@@ -180,7 +252,7 @@ class ComparePage {
     if (!this.entry || this.arriving) return key === "submit";
     if (key === "submit") return this.submit(), true;
     if (this.entry.key) return false; // judged: only Enter goes on
-    if (key === "s") return this.skipSheet.open(), true;
+    if (key === "s") return this.skipButton.click(), true;
     const choice = pairwise.valueOf(key, this.entry.choice);
     if (choice === undefined) return false;
     this.choose(choice);
@@ -197,7 +269,8 @@ class ComparePage {
   submit() {
     if (!this.entry || this.arriving) return;
     if (this.entry.key) return this.advance();
-    if (this.entry.choice === null) return this.refuse();
+    if (this.entry.choice === null) return this.refuse("Not yet: choose from 1 to 7, or 0 if both are bad.");
+    if (!this.entry.item) return this.refuse("Not yet: both answers are still being written.");
     const { item, choice } = this.entry;
     this.entry.key = newKey();
     this.refusal = "";
@@ -207,8 +280,8 @@ class ComparePage {
     this.paint();
   }
 
-  refuse() {
-    this.live.textContent = "Not yet: choose from 1 to 7, or 0 if both are bad.";
+  refuse(sentence) {
+    this.live.textContent = sentence;
     this.go.classList.remove("nudge");
     void this.go.offsetWidth; // starts the animation again
     this.go.classList.add("nudge");
@@ -263,8 +336,9 @@ class ComparePage {
     });
     this.scale.paint(choice, key !== null);
     this.skipButton.hidden = key !== null;
-    this.go.setAttribute("aria-disabled", String(choice === null));
-    this.go.querySelector("span").textContent = key ? "Next prompt" : choice === null ? "Choose 1 to 7" : "Submit";
+    const writing = choice !== null && !this.entry.item;
+    this.go.setAttribute("aria-disabled", String(choice === null || writing));
+    this.go.querySelector("span").textContent = key ? "Next prompt" : choice === null ? "Choose 1 to 7" : writing ? "Still writing" : "Submit";
     this.paintHead();
     this.paintResults();
   }

@@ -55,9 +55,28 @@ function sources({ sources: rows, held_out_percent: percent }) {
   const note = `${held}; ${percent} % are held out for ever, chosen by a fixed hash`;
   const body = rows.map((row) => tr(
     make("span", "b", row.source), row.kind, cell(number(row.rows), "n"), cell(number(row.held_out), "n"),
-    row.licence === "Unknown" ? state("warn", "Unknown") : row.licence, when(row.first_at)));
-  return card("Sources", note, table(["Source", "Kind", "Rows|n", "Held out|n", "Licence", "Since"], body,
+    confidential(row), row.licence === "Unknown" ? state("warn", "Unknown") : row.licence, when(row.first_at)));
+  return card("Sources", note, table(["Source", "Kind", "Rows|n", "Held out|n", "Confidential", "Licence", "Since"], body,
     "Nothing is imported yet. A file with one prompt a line is enough to begin."));
+}
+
+/** How many of a source's prompts never leave for an endpoint outside, and a button that changes it for all of them. */
+function confidential({ source, kind, rows, confidential: kept }) {
+  if (kind !== "Prompts") return make("span", "mut", "–");
+  const all = kept === rows, words = all ? "Never leave" : kept ? `${number(kept)} never leave` : "May leave";
+  const name = all ? "Let them leave" : "Keep them here";
+  const press = make("button", { class: "btn small nw", type: "button", "aria-label": `${name}: the prompts from ${source}`,
+    onclick: () => mark(source, !all) }, name);
+  return make("span", "row conf", all || kept ? make("b", "", words) : words, press);
+}
+
+async function mark(source, kept) {
+  try {
+    await api("/api/data/confidential", { body: { source, confidential: kept } });
+    await refresh();
+  } catch (error) {
+    parts.tables.prepend(window.Plumbline.say("bad", error.message));
+  }
 }
 
 function snapshots({ snapshots: rows }) {

@@ -1,7 +1,10 @@
-/* Entries: an item and what is said about it. What was said but not submitted is a draft and survives a reload. */
+/* Entries: an item and what is said about it. What was said but not submitted is a draft: it survives a reload and a
+   closed tab, as the item does when it comes to the same person again. */
 (() => {
 "use strict";
-const draftName = (entry) => `plumbline-draft-${entry.item.assignment}`;
+const DRAFT = "plumbline-draft-", OLDEST = 14 * 86400 * 1000; // ms; what was left longer ago is forgotten
+
+const draftName = (entry) => DRAFT + entry.item.assignment;
 
 /** What a person says: by answer or as a whole (answers), and beside it. */
 const nothing = () => ({ answers: {}, scores: {}, reasons: [], flags: [], rewrites: {}, note: "", notes: {} });
@@ -9,7 +12,7 @@ const said = (entry) => Object.fromEntries(Object.keys(nothing()).map((field) =>
 
 function fresh(item) {
   const entry = { item, key: null, seconds: 0, ...nothing() };
-  return Object.assign(entry, JSON.parse(sessionStorage.getItem(draftName(entry)) ?? "{}"));
+  return Object.assign(entry, JSON.parse(localStorage.getItem(draftName(entry)) ?? "{}").said);
 }
 
 /** A judgment that the server has, as it was before it was sent. */
@@ -27,10 +30,20 @@ function beside({ item, scores, reasons, flags, rewrites: opened }) {
 
 function keepDraft(entry) {
   if (entry.key) return;
-  sessionStorage.setItem(draftName(entry), JSON.stringify(said(entry)));
+  try {
+    localStorage.setItem(draftName(entry), JSON.stringify({ at: Date.now(), said: said(entry) }));
+  } catch { // no room: what is on the screen stays there, and submitting needs no draft
+    dropDraft(entry);
+  }
 }
 
-const dropDraft = (entry) => sessionStorage.removeItem(draftName(entry));
+const dropDraft = (entry) => localStorage.removeItem(draftName(entry));
+
+/** Drafts of items that never came back. */
+function dropOldDrafts() {
+  for (const name of Object.keys(localStorage).filter((one) => one.startsWith(DRAFT)))
+    if (!(JSON.parse(localStorage.getItem(name)).at > Date.now() - OLDEST)) localStorage.removeItem(name);
+}
 
 /** What was said, as one string, whatever the order in which it was; what was emptied again counts as not said. */
 const fingerprint = (entry) => JSON.stringify(tidy(said(entry)) ?? {});
@@ -45,5 +58,5 @@ function tidy(value) {
 /** Leaving a reopened judgment without submitting takes back what was changed. */
 const restore = (entry) => Object.assign(entry, nothing(), JSON.parse(entry.as));
 
-Object.assign(window.Plumbline, { entries: { fresh, judged, beside, keepDraft, dropDraft, fingerprint, restore } });
+Object.assign(window.Plumbline, { entries: { fresh, judged, beside, keepDraft, dropDraft, dropOldDrafts, fingerprint, restore } });
 })();

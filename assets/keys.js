@@ -1,14 +1,14 @@
 /* The keyboard: which key was meant, if any, and the sheets that open from it (all keys, guidelines, reasons to skip).
 
    Keys are never taken from a text field, a menu or a dialog, nor with AltGr, Ctrl, Alt or the command key held, nor
-   repeated by a held key. Single characters can be switched off (WCAG 2.1.4); Enter and the arrows stay. */
+   repeated by a held key. Single characters can be switched off (WCAG 2.1.4); Enter, arrows and page keys stay. */
 (() => {
 "use strict";
 const { make, icon, fill, words } = window.Plumbline;
 
 const SWITCH = "plumbline-keys";
 const TEXT_FIELDS = "input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]";
-const ARROW = /^Arrow(Up|Down|Left|Right)$/;
+const NAMED = /^(Arrow(Up|Down|Left|Right)|Page(Up|Down))$/;
 const OWN_ENTER = "a, summary, button:not([role=radio])"; // these do something else with Enter
 
 const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
@@ -18,14 +18,14 @@ function switchKeys(root, on) {
   root.classList.toggle("nokeys", !on);
 }
 
-/** "submit", "escape", "arrowup" and the other arrows, or a character in lower case; null where no key of ours was meant. */
+/** "submit", "escape", "arrowup", "pagedown" and the like, or a character in lower case; null where no key of ours was meant. */
 function meant(event) {
   if (event.defaultPrevented || event.isComposing || event.repeat || document.querySelector("dialog[open]")) return null;
   const inText = event.target.closest?.(TEXT_FIELDS);
   if (event.key === "Enter") return meansSubmit(event, inText) ? "submit" : null;
   if (event.key === "Escape") return "escape";
   if (inText || event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph")) return null;
-  if (ARROW.test(event.key)) return event.key.toLowerCase();
+  if (NAMED.test(event.key)) return event.key.toLowerCase();
   return event.key.length === 1 && keysAreOn() ? character(event) : null;
 }
 

@@ -10,12 +10,14 @@ const { every, make, cards, keys, newKey, entries, beside, words, Attention, Fee
 const MODES = [thumbs, ranking, pairwiseMode, edit];
 const MOST_REOPENED = 10;
 const LOOK_AGAIN = 3000;
+const PAGES = { pagedown: 1, pageup: -1 };
+const PREPARE_AFTER = 150; // ms
 const RENEW = 300; // seconds; well within half a lease, so that nobody loses what they are still reading
 
 class LabelPage {
   /** A preview brings its own outbox and feed, and takes keys only where the keyboard is on it. */
   constructor(root, { makeOutbox = (calls) => new Outbox(calls), makeFeed = (given) => new Feed(given), keyboard = document } = {}) {
-    this.live = this.entry = null;
+    this.live = this.entry = this.coming = null; // coming: the entry of the next item, once it is prepared
     this.past = []; // judged entries, oldest first
     this.reopened = null; // index in `past` of the entry on screen
     this.focus = 0;
@@ -27,6 +29,7 @@ class LabelPage {
       choose: (index, value) => this.choose(index, value), focus: (index, how) => this.setFocus(index, how),
       noted: (id, text) => this.written("notes", id, text), rewritten: (id, text) => this.written("rewrites", id, text),
       rewrite: (index) => this.rewrite(index), takeBack: (index) => this.takeBack(index), toggle: (switched) => this.toggle(switched),
+      differences: () => this.differences(),
       score: (index, criterion, value) => this.score(index, criterion, value), project: (id) => this.changeProject(id), retry: () => this.feed.refill(),
     });
     this.outbox = makeOutbox({
@@ -48,6 +51,7 @@ class LabelPage {
   async start() {
     this.view.setState("loading", make("p", "", words("fetching")));
     await this.feed.refill();
+    entries.dropOldDrafts();
     await this.readHistory();
     every(RENEW, this.view.root, () => this.feed.refill());
   }
@@ -89,7 +93,7 @@ class LabelPage {
   advance() {
     const item = this.feed.next();
     this.reopened = null;
-    this.live = item && entries.fresh(item);
+    this.live = item && (this.coming?.item === item ? this.coming : entries.fresh(item));
     if (this.live) return this.show(this.live);
     this.entry = null;
     this.view.paintReopened("");
@@ -115,6 +119,15 @@ class LabelPage {
   arrived() {
     this.arriving = false;
     this.view.arrived(this.entry.item.assignment);
+    setTimeout(() => this.prepare(), PREPARE_AFTER);
+  }
+
+  /** What comes next is drawn while this is read, so that it needs only to be put there. */
+  prepare() {
+    const [item] = this.feed.ahead;
+    if (!item || this.coming?.item === item || this.arriving) return;
+    this.coming = entries.fresh(item);
+    this.view.prepare(this.coming, this.mode);
   }
 
   /* ---- a person says something ---- */
@@ -138,6 +151,8 @@ class LabelPage {
     if (key === "n") return this.view.cards[this.focus].openNote(), true;
     if (key === "r") return this.rewrite(this.focus), true;
     if (key === "v") return this.nextScore(), true;
+    if (key === "x") return this.differences(), true;
+    if (key in PAGES) return this.view.side.scroll(PAGES[key]);
     const switched = beside.switched(key, this.project);
     if (switched) return this.toggle(switched), true;
     const index = cards.LETTERS.toLowerCase().indexOf(key);
@@ -183,7 +198,7 @@ class LabelPage {
   changedTo(sentence) {
     this.paint();
     if (sentence) this.view.say(sentence);
-    entries.keepDraft(this.entry);
+    if (!this.view.isPreview) entries.keepDraft(this.entry);
   }
 
   nextOpen(index) {
@@ -215,6 +230,7 @@ class LabelPage {
   }
 
   takeBack(index) {
+    if (!(this.ids[index] in this.entry.rewrites)) return;
     const had = this.view.cards[index].rewrite.box.contains(document.activeElement);
     delete this.entry.rewrites[this.ids[index]];
     this.changedTo(words("said_taken_back", { letter: cards.LETTERS[index] }));
@@ -237,6 +253,13 @@ class LabelPage {
     next?.focus();
   }
 
+  /** Marks where answers differ, or no longer. */
+  differences() {
+    if (!this.entry || !this.view.side.possible) return;
+    const on = this.view.toggleDifferences(this.focus);
+    this.view.say(words(on ? "said_differences" : "said_no_differences"));
+  }
+
   /** A reason or a flag, on or off. */
   toggle({ field, value, text }) {
     if (!this.entry || this.arriving) return;
@@ -252,6 +275,7 @@ class LabelPage {
     const { ready, text } = this.mode.status(this.entry, this.ids);
     if (!ready) return this.view.refuse(words("not_yet", { what: text.toLocaleLowerCase(words.current()) }));
     if (this.reopened !== null && !this.changed()) return this.goOn();
+    this.view.letGo();
     const entry = this.entry, supersedes = entry.key;
     Object.assign(entry, { key: newKey(), seconds: this.attention.seconds(), at: new Date().toISOString() });
     this.outbox.put("judge", this.judgment(entry, supersedes));

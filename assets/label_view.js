@@ -1,12 +1,12 @@
 /* The label page as one sees it: everything that is drawn and painted. What happens is in label.js. */
 (() => {
 "use strict";
-const { button, make, fill, say, cards, keys, beside, words, AnswerCard } = window.Plumbline;
+const { button, make, fill, say, cards, keys, beside, words, AnswerCard, SideBySide } = window.Plumbline;
 
 class LabelView {
-  /** `act` holds what the buttons do: submit, back, skip, project, retry, toggle, and what a card needs. */
+  /** `act` holds what the buttons do: submit, back, skip, project, retry, toggle, differences, and what a card needs. */
   constructor(root, act) {
-    Object.assign(this, { root, act, cards: [] });
+    Object.assign(this, { root, act, cards: [], side: new SideBySide() });
     this.isPreview = root.classList.contains("preview"); // part of another page, which keeps its place and its focus
     words.use(root);
     this.live = make("div", { class: "sr", role: "status", "aria-live": "polite" });
@@ -18,17 +18,18 @@ class LabelView {
   }
 
   head() {
-    this.task = make("h1", "task");
+    this.task = make("h1", { class: "task", dir: "auto" });
     this.project = make("div", "project");
     this.fills = { team: make("i", "team"), mine: make("i", "mine") };
     this.meter = make("div", { class: "meter", role: "progressbar", "aria-label": words("judged_meter"), "aria-valuemin": 0 }, this.fills.team, this.fills.mine);
     this.counts = make("span", "num small counts");
+    this.differences = keys.tool({ icon: "diff", text: words("differences"), key: "X", press: this.act.differences });
     this.open = {
       guidelines: keys.tool({ icon: "book-open", text: words("guidelines"), key: "G", press: () => keys.toggle(this.guidelines.dialog) }),
       keys: keys.tool({ icon: "keyboard", text: words("keys"), key: "?", press: () => keys.toggle(this.keySheet) }),
     };
     return make("div", "lhead", make("div", "where", this.project, this.task),
-      make("div", "side", make("div", "progress", this.meter, this.counts), this.open.guidelines, this.open.keys, languageMenu()));
+      make("div", "side", make("div", "progress", this.meter, this.counts), this.differences, this.open.guidelines, this.open.keys, languageMenu()));
   }
 
   body() {
@@ -52,6 +53,7 @@ class LabelView {
 
   /** What belongs to the project: its task, guidelines, keys, and the menu where there are several. */
   showProject(project, projects, mode) {
+    this.prepared = null;
     this.task.textContent = project.instruction || project.name;
     this.criteria = project.criteria;
     this.chips = beside.chips(this.beside, project, this.act.toggle);
@@ -71,6 +73,7 @@ class LabelView {
     const sheet = keys.keysSheet(this.root, [[letters, words("key_letter")], ...mode.keyRows(n),
       ...(this.criteria.length ? [["V", words("key_score")]] : []),
       ...(this.reasons ? [[beside.reasonKeys(this.reasons), words("key_reasons")]] : []), ["U P W", words("key_flags")],
+      ...(n > 1 ? [["X", words("key_differences")], ["PgDn PgUp", words("key_scroll")]] : []),
       ["R", words("key_rewrite")], ["N", words("key_note")], ["↵", words("key_submit")], ["Z", words("key_back")],
       ["S", words("key_skip")], ["G", words("key_guidelines")], ["?", words("key_list")]]);
     this.keySheet.replaceWith(sheet);
@@ -86,13 +89,53 @@ class LabelView {
 
   showItem(entry, mode) {
     const { item } = entry;
+    this.letGo();
     this.setState("item");
     cards.prompt(this.prompt, item.prompt.messages);
-    this.cards = item.responses.map((response, index) => new AnswerCard(response, index, entry, mode, this.criteria, this.act));
+    this.cards = this.takePrepared(entry) ?? this.cardsOf(entry, mode);
     this.grid.dataset.n = this.cards.length;
+    this.grid.style.setProperty("--criteria", this.criteria.length);
     this.showKeys(mode, this.cards.length);
     fill(this.grid, this.cards.map((one) => one.element));
-    if (this.isPreview) return;
+    this.side.show(this.cards);
+    this.paintDifferences();
+    if (!this.isPreview) requestAnimationFrame(() => this.toTop());
+  }
+
+  /** Takes the keyboard off the cards, before anything else changes: a part that is removed with it lays out the page. */
+  letGo() {
+    if (this.grid.contains(document.activeElement)) document.activeElement.blur();
+  }
+
+  cardsOf(entry, mode) {
+    return entry.item.responses.map((response, index) => new AnswerCard(response, index, entry, mode, this.criteria, this.act));
+  }
+
+  /** Makes the cards of the item that comes next, while another is read. */
+  prepare(entry, mode) {
+    this.prepared = { entry, cards: this.cardsOf(entry, mode) };
+  }
+
+  takePrepared(entry) {
+    const { prepared } = this;
+    this.prepared = null;
+    return prepared?.entry === entry ? prepared.cards : null;
+  }
+
+  /** `reference` is the answer that all others are compared with. Returns whether they are now. */
+  toggleDifferences(reference) {
+    this.side.toggle(reference);
+    this.paintDifferences();
+    return this.side.on;
+  }
+
+  paintDifferences() {
+    this.differences.hidden = !this.side.possible;
+    this.differences.setAttribute("aria-pressed", String(this.side.on));
+  }
+
+  /** Just before the item is painted, when it is laid out anyway: earlier, it would be laid out twice. */
+  toTop() {
     window.scrollTo(0, 0);
     this.prompt.focus({ preventScroll: true });
   }
@@ -154,7 +197,7 @@ class LabelView {
     if (this.root.dataset.state === name && this.state.textContent === words.textContent) return; // keeps the focus
     this.root.dataset.state = name;
     this.state.hidden = item;
-    for (const part of [this.prompt, this.grid, this.beside, this.tray, this.skipButton, this.submit]) part.hidden = !item;
+    for (const part of [this.prompt, this.grid, this.beside, this.tray, this.skipButton, this.submit, this.differences]) part.hidden = !item;
     fill(this.state, words);
     if (!item && name !== "loading") this.arrived("");
   }
@@ -163,10 +206,10 @@ class LabelView {
   showNothing({ error, project, progress }, kept) {
     const again = button("rotate-ccw", words("look_now"), this.act.retry);
     if (error?.status === 0) return this.setState("error", make("h2", "", words("offline")), make("p", "", words(kept ? "offline_kept" : "offline_empty", { n: kept })), again);
-    if (error) return this.setState("error", make("h2", "", words("failed")), make("p", { dir: "auto" }, error.message), again);
+    if (error) return this.setState("error", make("h2", "", words("failed")), make("p", { dir: "auto" }, words.error(error)), again);
     if (!project) return this.setState("none", make("h2", "", words("nothing")), make("p", "", words("nothing_how")));
     const judged = progress.mine ? make("p", "", words("judged_here", { n: progress.mine })) : null;
-    return this.setState("empty", make("h2", { dir: "auto" }, progress.waiting || words("on_its_way")), judged, make("p", "small", words("looks_again")));
+    return this.setState("empty", make("h2", { dir: "auto" }, progress.why.map(words.said).join(" ") || words("on_its_way")), judged, make("p", "small", words("looks_again")));
   }
 
   /** For whoever waits for the page: the item that is on the screen, or "" for none. */

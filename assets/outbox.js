@@ -4,10 +4,11 @@
    knows it by: sending it twice changes nothing. Entries of other people who used this browser wait for them. */
 (() => {
 "use strict";
-const { api, newKey } = window.Plumbline;
+const { api, newKey, words } = window.Plumbline;
 
 const PREFIX = "plumbline-outbox-";
 const PATHS = { judge: "/api/label/judge", skip: "/api/label/skip" };
+const AFTER_A_FRAME = 25; // the next item is painted first; a page that is left meanwhile finds the entry again
 const WAIT_FIRST = 1500, WAIT_LONGEST = 15000;
 const LONGEST_KEPT_ALIVE = 60_000; // browsers refuse a request beyond 64 KiB that is to outlive its page
 const WAITS = [0, 401, 403, 408, 425, 429]; // not the entry's fault: it is kept and sent again
@@ -42,7 +43,8 @@ class Outbox {
     } catch {
       this.unkept.set(name, entry);
     }
-    this.flush();
+    this.changed("saving", this.size, "");
+    setTimeout(() => this.flush(), AFTER_A_FRAME);
     return entry;
   }
 
@@ -88,14 +90,14 @@ class Outbox {
     } catch (error) {
       if (WAITS.includes(error.status) || error.status >= 500) return this.later(error);
       this.drop(name);
-      this.refused(entry, error.message);
+      this.refused(entry, words.error(error));
     }
     this.wait = WAIT_FIRST;
     return true;
   }
 
   later(error) {
-    this.changed("offline", this.size, error.status === 0 ? "" : error.message);
+    this.changed("offline", this.size, error.status === 0 ? "" : words.error(error));
     this.timer = setTimeout(() => this.flush(), this.wait);
     this.wait = Math.min(2 * this.wait, WAIT_LONGEST);
     return false;

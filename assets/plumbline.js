@@ -170,12 +170,12 @@ async function api(path, { method, body, ...rest } = {}) {
     ...rest,
   }).catch(() => { throw failure("Plumbline does not answer. Check that it is running, then try again.", 0); });
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw failure(answer?.error ?? "Something went wrong on the server; its log says what. Try again.", response.status);
+  if (!response.ok) throw failure(answer?.error ?? "Something went wrong on the server; its log says what. Try again.", response.status, answer?.said);
   return answer;
 }
 
-/** `status` is the HTTP status, 0 where the server was not reached. */
-const failure = (sentence, status) => Object.assign(new Error(sentence), { status });
+/** `status` is the HTTP status, 0 where the server was not reached; `said` is the sentence's code, where it has one. */
+const failure = (sentence, status, said = null) => Object.assign(new Error(sentence), { status, said });
 
 /** Calls `tick` every so often while `element` is on the page and the tab is visible, never twice at once. */
 function every(seconds, element, tick) {

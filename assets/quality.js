@@ -60,6 +60,7 @@ class QualityPage {
   draw(report) {
     this.report = report;
     this.known.hidden = !report.settles;
+    this.known.lastChild.textContent = report.type === "edit" ? "Write an ideal answer" : "Add a known answer";
     this.lede.textContent = report.conclusion;
     fill(this.body, make("div", "tri", progressCard(report.progress), alphaCard(report), alikeCard(report)),
       make("div", "qual", peopleCard(report), this.conflicts(report)));

@@ -6,11 +6,15 @@ const { make, fill, say, interval, withInterval, count } = window.Plumbline;
 /** Draws the card. `judged`: the length of the answers is said only then, because it would give the longer one away. */
 function results(element, found, { judged }) {
   if (!found) return fill(element);
-  if (!found.judgments) return fill(element, heading(), say("", found.verdict));
+  if (!found.judgments) return fill(element, heading(), say("", found.verdict), own(found));
   fill(element, heading(), make("section", { class: "card verdict", "aria-label": "Verdict" },
     make("div", "stack", conclusion(found), picture(found), basis(found)),
-    make("div", "stack", say(found.settled ? "ok" : "warn", found.verdict), effects(found, judged))));
+    make("div", "stack", say(found.settled ? "ok" : "warn", found.verdict), effects(found, judged))), own(found));
 }
+
+/** Votes that do not count above. */
+const own = ({ own: votes }) => votes > 0 && make("p", "mut small num",
+  `${count(votes, "more vote")} on prompts that people asked themselves ${votes === 1 ? "is" : "are"} kept apart.`);
 
 const heading = () => make("div", "ct", make("h2", "", "What the judgments say so far"),
   make("span", "mut small not-s", "Letters are shuffled for every prompt, so this gives nothing away."));

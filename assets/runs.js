@@ -175,6 +175,8 @@ class RunsPage {
     view.left.textContent = timing(run, view.stopping);
     view.sayHealth(run.health, !isLive(run));
     if (run.state === "waiting") view.line.textContent = inLine(run);
+    view.beside.textContent = run.state === "training" ? run.beside_servers : "";
+    view.beside.hidden = !view.beside.textContent;
   }
 
   paintCurves(run) {
@@ -271,6 +273,7 @@ class View {
     this.health = make("div", { class: "say", hidden: true });
     this.heard = make("span", { class: "sr", role: "status" });
     this.line = make("p");
+    this.beside = make("p", "mut small");
   }
 
   /** Where to go on reading the points: the offset, and the time of the last one here, by which a resumed run is told. */
@@ -327,6 +330,7 @@ function paintProgress(item, run) {
 function inLine(run) {
   if (!run.device) return run.message; // a cluster has it, and says so
   const near = run.starts_in === null || run.starts_in === undefined ? "" : `, near ${clock(new Date(Date.now() + 1000 * run.starts_in))}`;
+  if (run.beside_servers) return run.beside_servers;
   const then = run.behind ? `starts when ${run.behind} ends${near}` : "starts in a moment";
   return `${ordinal(run.place)} in line on ${run.device}; ${then}.`;
 }
@@ -339,7 +343,7 @@ function head(run, view, page) {
     make("div", "row between", make("div", "row", make("h2", "big", run.id), state(kind, word)),
       make("div", "acts", make("span", "not-s", settingsButton), isLive(run) ? make("span", "not-s", stopButton(run, page.stop)) : afterwards(run, page))),
     story(run),
-    make("div", "prg", view.bar, view.left),
+    make("div", "prg", view.bar, view.left), view.beside,
     outcome ? say(outcome, run.message, { lead, ways: ways(run) }) : run.state === "waiting" && make("div", "say", icon("clock"), view.line),
     view.health, view.heard);
 }

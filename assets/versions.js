@@ -1,7 +1,7 @@
 /* Which two versions the compare page begins with, and what to do about one that does not answer. */
 (() => {
 "use strict";
-const { make } = window.Plumbline;
+const { make, say } = window.Plumbline;
 
 /** The ids in the address, where both versions exist; null otherwise. */
 function named(versions) {
@@ -23,5 +23,13 @@ function wayOut(progress, versions, ids) {
     ? make("a", { class: "btn", href: "/models/" }, `Switch ${off.map((one) => one.id).join(" and ")} on`) : null;
 }
 
-Object.assign(window.Plumbline, { versions: { named, newest, wayOut } });
+/** What is to be known while somebody outside answers: where prompts go, and which do not. Null while nobody does. */
+function notice(versions, ids, leftOut) {
+  const outside = versions.filter((version) => ids.includes(version.id) && version.outside);
+  if (!outside.length) return null;
+  const where = `${outside.map((one) => one.id).join(" and ")}: what is asked here, by you too, leaves this machine.`;
+  return say("", [where, leftOut].filter(Boolean).join(" "));
+}
+
+Object.assign(window.Plumbline, { versions: { named, newest, wayOut, notice } });
 })();

@@ -7,21 +7,34 @@
 const { languages } = window.Plumbline;
 
 const CHOSEN = "plumbline-language";
+const ERRORS = { 0: "offline_now", 401: "error_person", 403: "error_person", 404: "error_gone" };
 let language = "en";
 
 const entry = (key) => languages[language].words[key] ?? languages.en.words[key];
 const number = (n) => n.toLocaleString(language);
 
-function words(key, values = {}) {
-  const form = choose(key, entry(key), values.n);
-  return form.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
-}
+const words = (key, values = {}) => fillIn(choose(key, entry(key), values.n), values);
+
+const fillIn = (form, values) => form.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
 
 /** Ordinal forms for "ordinal", which is asked for places; counting forms for all others. */
 function choose(key, found, n) {
   if (typeof found === "string") return found;
   const type = key === "ordinal" ? "ordinal" : "cardinal";
   return found[new Intl.PluralRules(language, { type }).select(n)] ?? found.other;
+}
+
+/** What the server says, by its code; a time in it is `seconds` among the values. */
+function said({ code, values, sentence }) {
+  const form = languages[language].server[code] ?? languages.en.server[code];
+  return form === undefined ? sentence : fillIn(choose(code, form, values.n), { ...values, time: duration(values.seconds ?? 0) });
+}
+
+/** Why a request failed: in full where the server said it by a code or the page is English, else what kind of failure it was. */
+function error({ said: known, status, message }) {
+  if (known) return said(known);
+  if (language === "en") return message;
+  return words(ERRORS[status] ?? (status >= 500 ? "error_server" : "error_refused"));
 }
 
 /** An entry that is a list, in the language of the page and in English, which is what is stored. */
@@ -68,6 +81,6 @@ function change(name) {
   location.search = asked;
 }
 
-Object.assign(words, { list, number, and, duration, ago, use, change, all: languages, current: () => language, forwards: () => (languages[language].direction === "rtl" ? -1 : 1) });
+Object.assign(words, { list, said, error, number, and, duration, ago, use, change, all: languages, current: () => language, forwards: () => (languages[language].direction === "rtl" ? -1 : 1) });
 Object.assign(window.Plumbline, { words });
 })();

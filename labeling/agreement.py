@@ -25,7 +25,6 @@ from storage.records import Judgment, Ranking, Rating
 RESAMPLES = 300  # of alpha, at a millisecond each
 SEED = 0
 FEWEST = 10  # prompts that a bootstrap can be drawn from
-READING_WORDS_PER_SECOND = 4.0  # 238 words a minute, the mean of 190 studies (Brysbaert 2019, J. Mem. Lang. 109)
 
 
 @dataclass(frozen=True)
@@ -187,11 +186,6 @@ def chooses_first(opinions: Sequence[Opinion], displayed: Sequence[Sequence[str]
 def chooses_longer(opinions: Sequence[Opinion], words: Mapping[str, int]) -> Measured | None:
     """How often the better of two answers is the longer one. Equal lengths say nothing."""
     return _leaning(opinions, [words] * len(opinions))
-
-
-def reading_share(focused_seconds: float, words: int) -> float:
-    """The time taken over the time that reading all of it takes most people."""
-    return focused_seconds * READING_WORDS_PER_SECOND / max(words, 1)
 
 
 # ---- arithmetic -----------------------------------------------------------------------------------------------------

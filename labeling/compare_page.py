@@ -15,6 +15,7 @@ SCRIPTS = (
     "outbox.js",
     "feed.js",
     "pairwise.js",
+    "own_prompt.js",
     "results.js",
     "versions.js",
     "compare.js",

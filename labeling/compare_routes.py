@@ -1,8 +1,9 @@
 """The HTTP routes under the compare page: which versions there are, a comparison of two, and what it says so far.
 
-The items themselves come from the label page's routes: a comparison is a project like any other, and as blind. Results
-are sums over all judgments, so they tell nothing about the prompt on screen, with one exception: which version writes
-longer answers would give a long one away, so the page shows that only once a judgment is in.
+The items themselves come from the label page's routes: a comparison is a project like any other, and as blind; a prompt
+of one's own is answered here, and then judged by the same routes. Results are sums over all judgments, so they tell
+nothing about the prompt on screen, with one exception: which version writes longer answers would give a long one away,
+so the page shows that only once a judgment is in.
 """
 
 from __future__ import annotations
@@ -11,41 +12,70 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from labeling import win_rate
-from labeling.feedback.pairwise import BOTH_BAD
+from labeling.blind import blind
+from labeling.feedback.base import BOTH_BAD
+from labeling.guard import require
 from labeling.identity import PersonOf
-from labeling.routes import NAMES_SEEN
+from labeling.own_prompts import OwnPrompts, as_lines
+from labeling.sampling import kept_here_sentence
 from labeling.win_rate import Rate, Vote, WinRate
-from storage import judgments, model_versions, projects, responses
+from storage import judgments, model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.errors import BadInput, NotFound
 from storage.records import Judgment, ModelVersion, Person, Project, Ranking, Response
 
 Comparison = Callable[[str, str, Person], Project]
+Leaving = Callable[[str, str], str]
 
 
 class StartBody(BaseModel):
+    """`may_leave`: whoever begins knows that prompts are sent to an endpoint outside."""
+
     versions: list[str]
+    may_leave: bool = False
 
 
-def compare_router(database: Database, person_of: PersonOf, comparison: Comparison) -> APIRouter:
-    """`comparison` finds or makes the project that compares two versions. Raises BadInput or NotFound."""
+class AskBody(BaseModel):
+    project: str
+    text: str
+
+
+def compare_router(
+    database: Database, person_of: PersonOf, comparison: Comparison, leaving: Leaving, own: OwnPrompts
+) -> APIRouter:
+    """`comparison` finds or makes the project that compares two versions; `leaving` says what it would send outside.
+
+    Both raise BadInput or NotFound.
+    """
     router = APIRouter(prefix="/api/compare")
 
     @router.get("/versions")
     def versions(request: Request) -> dict[str, Any]:
         person_of(request)
-        policies = [one for one in model_versions.list_all(database) if one.kind == "policy"]
-        return {"versions": [_version_json(one) for one in reversed(policies)]}
+        return {"versions": [_version_json(one) for one in reversed(model_versions.answering(database))]}
 
     @router.post("/start")
     def start(request: Request, body: StartBody) -> dict[str, Any]:
         if len(body.versions) != 2:
             raise BadInput(f"A comparison is between two versions; {len(body.versions)} were named. Choose two.")
-        first, second = body.versions
-        return {"project": comparison(first, second, person_of(request)).id}
+        (first, second), person = body.versions, person_of(request)
+        if first != second and (said := leaving(first, second)):
+            if not body.may_leave:
+                return {"project": None, "leaves": said}
+            require(person, "lead")
+        project = comparison(first, second, person)
+        return {"project": project.id, "leaves": "", "left_out": kept_here_sentence(database, project)}
+
+    @router.post("/ask")
+    async def ask(request: Request, body: AskBody) -> StreamingResponse:
+        """A prompt of one's own, answered while one looks on; when the browser goes away, so does the request."""
+        asked = await run_in_threadpool(own.begin, body.project, person_of(request), body.text)
+        return StreamingResponse(as_lines(own.answers(asked)), media_type="text/event-stream")
 
     @router.get("/results")
     def results(request: Request, project: str, first: str = "") -> dict[str, Any]:
@@ -55,21 +85,29 @@ def compare_router(database: Database, person_of: PersonOf, comparison: Comparis
         if chosen.purpose != "comparison":
             raise NotFound(f"{chosen.name} is no comparison. Choose two versions on the compare page.")
         a, b = sorted(chosen.version_ids[:2], key=lambda version: version != first)
-        return results_json(win_rate.win_rate(votes_of(database, chosen, a)), a, b)
+        votes = votes_of(database, chosen, a)
+        return {**results_json(win_rate.win_rate(votes), a, b), "own": own_votes(database, chosen)}
 
     return router
 
 
 def votes_of(database: Database, project: Project, a: str) -> list[Vote]:
-    """Every standing blind judgment of a comparison, seen from version `a`."""
+    """Every standing blind judgment of a comparison, seen from version `a`. Those on prompts of one's own are apart."""
     shown = {one.id: one for found in responses.by_prompt(database, project.id).values() for one in found}
-    cast = [vote_of(judgment, shown, a) for judgment in blind(judgments.list_all(database, project.id))]
+    cast = [vote_of(judgment, shown, a) for judgment in _measuring(database, project)]
     return [vote for vote in cast if vote is not None]
 
 
-def blind(made: list[Judgment]) -> list[Judgment]:
-    """What people said before they saw the names: a judgment changed afterwards counts as it was."""
-    return [judgment for judgment in made if NAMES_SEEN not in judgment.flags]
+def own_votes(database: Database, project: Project) -> int:
+    """How many judgments are kept apart, because people chose their prompts themselves."""
+    return len(blind(judgments.list_all(database, project.id))) - len(_measuring(database, project))
+
+
+def _measuring(database: Database, project: Project) -> list[Judgment]:
+    """On prompts that a hash has chosen."""
+    made = blind(judgments.list_all(database, project.id))
+    asked = prompts.get_many(database, {one.prompt_id for one in made})
+    return [one for one in made if (it := asked[one.prompt_id]).held_out and it.source != prompts.OWN_PROMPTS]
 
 
 def vote_of(judgment: Judgment, shown: Mapping[str, Response], a: str) -> Vote | None:
@@ -118,4 +156,11 @@ def _rate_json(rate: Rate) -> dict[str, float]:
 
 
 def _version_json(version: ModelVersion) -> dict[str, Any]:
-    return {"id": version.id, "parent": version.parent_id, "served": version.served, "note": version.note}
+    return {
+        "id": version.id,
+        "parent": version.parent_id,
+        "served": version.served,
+        "note": version.note,
+        "outside": version.is_outside,
+        "endpoint": version.is_endpoint,
+    }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from labeling import win_rate
 from labeling.compare_routes import votes_of
-from storage import model_versions, projects
+from storage import model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput
 from storage.records import Project, Sampling
 
 SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=256)
+KEPT = "What becomes of them there is up to whoever runs it. What is confidential stays here."
 GUIDELINES = "Prefer the answer you would rather send under your own name. Call it a tie when you cannot say which."
 
 
@@ -20,9 +21,22 @@ def comparison_of(database: Database, first: str, second: str) -> Project:
     """
     if first == second:
         raise BadInput(f"{first} cannot be compared with itself. Choose two versions.")
-    known = {model_versions.get(database, one).id for one in (first, second)}
-    older, newer = (one.id for one in model_versions.list_all(database) if one.id in known)
+    older, newer = _in_order(database, first, second)
     return _found(database, older, newer) or projects.save(database, _comparison(older, newer))
+
+
+def leaving(database: Database, first: str, second: str) -> str:
+    """What to say before a comparison sends its first prompt outside; empty where none leaves, or it has begun.
+
+    Raises NotFound.
+    """
+    older, newer = _in_order(database, first, second)
+    outside = [one for one in (model_versions.get(database, name) for name in (older, newer)) if one.is_outside]
+    if not outside or _found(database, older, newer):
+        return ""
+    count = len([one for one in prompts.in_order(database, held_out=True) if not one.confidential])
+    are = "1 held-out prompt is" if count == 1 else f"{count:,} held-out prompts are"
+    return f"{are} sent to {' and '.join(one.base_path for one in outside)}, and what you ask here too. {KEPT}"
 
 
 def win_rate_of(database: Database, version_id: str, against: str) -> dict[str, float] | None:
@@ -33,6 +47,14 @@ def win_rate_of(database: Database, version_id: str, against: str) -> dict[str, 
         return None
     wins = result.wins
     return {"value": wins.value, "low": wins.low, "high": wins.high, "judgments": result.judgments}
+
+
+def _in_order(database: Database, first: str, second: str) -> tuple[str, str]:
+    """Endpoints, then versions from the oldest on. Raises NotFound."""
+    known = {model_versions.get(database, one).id for one in (first, second)}
+    every = [*model_versions.endpoints(database), *model_versions.list_all(database)]
+    older, newer = (one.id for one in every if one.id in known)
+    return older, newer
 
 
 def _found(database: Database, older: str, newer: str) -> Project | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from labeling.drawn_page import drawn, drawn_said, plain
 from labeling.guard import require
@@ -81,11 +82,11 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
     """`fits` says why a prompt is too long for the model; `changed` is told when there are new prompts."""
 
     def run_import(
-        file: str | None, kind: str, source: str, licence: str, request: gr.Request
+        file: str | None, kind: str, source: str, licence: str, confidential: bool, request: gr.Request
     ) -> tuple[dict[str, Any], Any]:
         try:
             require(person_of(plain(request)), "lead")
-            said = import_upload(database, file, kind, source, licence, fits)
+            said = import_upload(database, file, kind, source, licence, fits, bool(confidential))
         except AppError as error:
             return {"kind": "bad", "text": str(error)}, gr.skip()  # the file stays chosen
         changed()
@@ -109,6 +110,11 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
                         LICENCES, value="Own", label="Licence", allow_custom_value=True, interactive=True,
                         elem_id="licence", info="What you may do with these rows.",
                     )  # fmt: skip
+                confidential = gr.Checkbox(
+                    label="Confidential", interactive=True, elem_id="confidential",
+                    info="No prompt of this file is ever sent to an endpoint or a judge outside. A row's own field "
+                    "confidential (true or false) comes first.",
+                )  # fmt: skip
                 takes = gr.HTML(_takes("Prompts"), padding=False, apply_default_css=False, elem_id="takes")
                 file = gr.File(
                     label="File (.jsonl, .json, .csv or .txt)", file_types=[".jsonl", ".json", ".csv", ".txt"],
@@ -120,13 +126,21 @@ def build(database: Database, fits: Fits, person_of: PersonOf, changed: Callable
             drawn("data", part="tables")
         kind.change(_takes, kind, takes, api_visibility="private", show_progress="hidden", queue=False)
         go.click(
-            run_import, [file, kind, source, licence], [said, file],
+            run_import, [file, kind, source, licence, confidential], [said, file],
             api_visibility="private", show_progress="hidden", queue=False,
         )  # fmt: skip
     return page
 
 
-def import_upload(database: Database, file: str | None, kind: str, source: str, licence: str, fits: Fits) -> str:
+def import_upload(
+    database: Database,
+    file: str | None,
+    kind: str,
+    source: str,
+    licence: str,
+    fits: Fits,
+    confidential: bool = False,
+) -> str:
     """Imports an uploaded file, removes it, and says what came of it. Raises BadInput, BadRow; then the file stays."""
     if not file:
         raise BadInput("No file is chosen. Drop one into the box above, or click it.")
@@ -134,15 +148,21 @@ def import_upload(database: Database, file: str | None, kind: str, source: str, 
         raise BadInput("Say where the rows come from; it cannot be found out later.")
     if kind not in KINDS:
         raise BadInput(f"Say what the rows are: {', '.join(KINDS)}.")
-    found = _bring(KINDS[kind], database, Path(file), {"source": source.strip(), "licence": licence}, fits)
+    found = _bring(
+        KINDS[kind], database, Path(file), {"source": source.strip(), "licence": licence}, fits, confidential
+    )
     Path(file).unlink(missing_ok=True)
     return found.sentence(kind.lower(), KINDS[kind].held_out)
 
 
-def _bring(kind: Kind, database: Database, file: Path, origin: Mapping[str, str], fits: Fits) -> Imported:
+def _bring(
+    kind: Kind, database: Database, file: Path, origin: Mapping[str, str], fits: Fits, confidential: bool
+) -> Imported:
     if kind.bring is None:
-        return import_prompts(database, file, **origin, fits=fits)
-    return kind.bring(database, file, **origin)
+        return import_prompts(database, file, **origin, confidential=confidential, fits=fits)
+    if kind.bring is import_documents:  # nobody is asked about documents
+        return import_documents(database, file, **origin)
+    return kind.bring(database, file, **origin, confidential=confidential)
 
 
 def _takes(kind: str) -> str:
@@ -150,7 +170,13 @@ def _takes(kind: str) -> str:
     return f'<div class="pl"><p class="mut small" aria-live="polite">{escape(KINDS[kind].takes)}</p></div>'
 
 
-def data_router(database: Database, person_of: PersonOf) -> APIRouter:
+class ConfidentialBody(BaseModel):
+    source: str
+    confidential: bool
+
+
+def data_router(database: Database, person_of: PersonOf, changed: Callable[[], None] = lambda: None) -> APIRouter:
+    """`changed` is told when prompts become confidential, or are so no more."""
     router = APIRouter(prefix="/api/data")
 
     @router.get("")
@@ -163,17 +189,24 @@ def data_router(database: Database, person_of: PersonOf) -> APIRouter:
             "held_out_percent": prompts.HELD_OUT_PERCENT,
         }
 
+    @router.post("/confidential")
+    def mark(request: Request, body: ConfidentialBody) -> dict[str, Any]:
+        require(person_of(request), "lead")
+        count = prompts.mark_confidential(database, body.source, body.confidential)
+        changed()
+        return {"prompts": count}
+
     return router
 
 
 def sources(database: Database) -> list[Row]:
-    """One row a source and kind: source, kind, rows, held_out, licence, first_at; oldest first."""
+    """One row a source and kind: source, kind, rows, held_out, confidential, licence, first_at; oldest first."""
     found = [
         *({**row, "kind": "Prompts", "rows": row["prompts"]} for row in prompts.sources(database)),
         *({**row, "kind": "Documents", "rows": row["documents"]} for row in documents.sources(database)),
         *(_judged_source(row) for row in judgments.imported(database)),
     ]
-    names = ("source", "kind", "rows", "held_out", "licence", "first_at")
+    names = ("source", "kind", "rows", "held_out", "confidential", "licence", "first_at")
     return sorted(({name: row[name] for name in names} for row in found), key=lambda row: row["first_at"])
 
 
@@ -181,6 +214,7 @@ def _judged_source(row: Row) -> Row:
     """Judgments that came before licences were noted have none."""
     return {
         **row,
+        "confidential": 0,  # their prompts stand in a row of their own
         "source": row["labeler"].removeprefix(BY),
         "kind": next(name for name, kind in KINDS.items() if kind.verdict == row["kind"]),
         "rows": row["judgments"],

@@ -21,6 +21,11 @@ def drawn_preview() -> gr.HTML:
     return _filled("preview", "pl ls preview", "preview", "preview(root, props.value)", "watch('value', go);")
 
 
+def drawn_samplings() -> gr.HTML:
+    """Shows its value {rows, notice} as a table to type in; what is typed becomes its value."""
+    return _filled("samplings", "pl", "samplings", "samplings(root, props)", "watch('value', go);")
+
+
 def plain(request: gr.Request) -> Request:
     """The browser's own request, whose cookie says who is asking."""
     plain_request: Request | None = request.request

@@ -22,6 +22,8 @@ SCRIPTS = (
     "edit.js",
     "beside.js",
     "answer_card.js",
+    "differences.js",
+    "side_by_side.js",
     "label_view.js",
     "label.js",
 )

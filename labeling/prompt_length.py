@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labeling.sampling import ROOM_FOR_AN_ANSWER, Answering, rendered, room_left
+from labeling.answering import ROOM_FOR_AN_ANSWER, Answering, rendered, room_left
 from storage import model_versions
 from storage.database import Database
 from storage.records import Message, ModelVersion, Prompt

@@ -4,14 +4,15 @@ A lead acts on this, so it says no more than the numbers allow: each comes with 
 only after ENOUGH judgments, and a share says something only from ENOUGH_PROMPTS prompts. Nobody is refused anything for
 what stands here; it is a reason to talk.
 
-Pure functions on judgments and texts; labeling/quality_routes.py reads them from the tables.
+What they split on is labeling/conflicts.py. Pure functions on judgments and texts; labeling/quality_routes.py reads
+them from the tables.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +20,8 @@ from functools import cached_property
 
 from labeling import agreement
 from labeling.agreement import Measured, Opinion, opinion_of
-from storage.records import ADJUDICATED, GOLD, REPEAT, Demonstration, Judgment, Prompt, Ranking, Rating, Response
+from labeling.reading import TOO_FAST, reading_share
+from storage.records import ADJUDICATED, GOLD, REPEAT, Judgment, Prompt, Response
 
 PAPERS = (0.63, 0.77)  # two people on which answer is better: Stiennon 2020, Bai 2022, Ouyang 2022
 USABLE_ALPHA = 0.667  # "tentative conclusions" from here (Krippendorff, Content Analysis, 2004, p. 241)
@@ -33,9 +35,6 @@ LENGTH_APART = 0.15  # how far from the others' a preference for length must be
 HURRY = 0.5  # of the time that the others take
 SKIMMED = 1 / 3  # of the time that reading takes
 FAST_SHARE = 0.1
-TOO_FAST = "too_fast"
-SPLIT = 1 / 3  # of the choices on a prompt that two people made, above which it is a conflict
-LETTERS = "ABCDEF"
 A_WEEK = timedelta(days=7)
 
 
@@ -59,16 +58,6 @@ class Reading:
     def state(self) -> str:
         """For the page: a kind of state, and its word."""
         return "wait" if self.judgments < ENOUGH else "warn" if self.concerns else "ok"
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """A prompt that a lead should settle: people differ on it, or would not judge it."""
-
-    prompt: str
-    said: str
-    why: str
-    split: float
 
 
 @dataclass
@@ -211,7 +200,7 @@ def _reading(name: str, told: Material) -> Reading:
         name=name,
         judgments=len(mine) + len(again),
         seconds=statistics.median(seconds for seconds, _ in timed) if timed else None,
-        reading=statistics.median(agreement.reading_share(*one) for one in timed) if timed else None,
+        reading=statistics.median(reading_share(*one) for one in timed) if timed else None,
         others=agreement.with_others(name, told.opinions),
         gold=agreement.against(opinions, told.known),
         self=agreement.self_consistency(opinions, again),
@@ -299,75 +288,6 @@ def advice(read: Reading, told: Material, alpha: Measured | None) -> str:
     if alpha is None or without is None or without < alpha.value + 0.01:
         return f"{words[0].upper()}{words[1:]}."
     return f"{words[0].upper()}{words[1:]}. Without their {read.judgments} judgments, alpha is {without:.2f}."
-
-
-# ---- what to settle -------------------------------------------------------------------------------------------------
-
-
-def conflicts(told: Material, skipped: Mapping[str, Sequence[str]]) -> list[Conflict]:
-    """What people differ on, the most split first; then what they would not judge, `skipped` {prompt: reasons}."""
-    on_prompt: dict[str, list[Judgment]] = defaultdict(list)
-    for one in told.firsts:
-        on_prompt[one.prompt_id].append(one)
-    split = [
-        Conflict(prompt, said_about(made), reasons_of(made), share)
-        for prompt, made in on_prompt.items()
-        if prompt not in told.settled and (share := round(agreement.split(opinions_of(made)), 9)) > SPLIT
-    ]
-    refused = [
-        Conflict(prompt, f"skipped by {len(reasons)} people", "; ".join(dict.fromkeys(reasons)), 0.0)
-        for prompt, reasons in skipped.items()
-        if prompt not in told.settled
-    ]
-    return [*sorted(split, key=lambda one: -one.split), *refused]
-
-
-def letters(response_ids: Sequence[str]) -> dict[str, str]:
-    """The lead's letters for the answers to one prompt: the same for everybody who looks, and telling nothing."""
-    return dict(zip(sorted(response_ids), LETTERS, strict=False))
-
-
-def said_about(made: Sequence[Judgment]) -> str:
-    """ "3 for A, 2 for B" of choices and rankings; "A: 2 up, 1 down" of thumbs."""
-    named = letters(made[0].displayed_order)
-    opinions = opinions_of(made)
-    if made[0].feedback_type == "thumbs":
-        return "; ".join(_thumbs_on(letter, response, opinions) for response, letter in named.items())
-    best = Counter(_best(opinion, named) for opinion in opinions)
-    counted = sorted(best.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{count} {'tie' if letter == '' else f'for {letter}'}" for letter, count in counted)
-
-
-def said_by(made: Judgment) -> str:
-    """One person's words for it: "B, then A and C" of an order, "A up, B down" of thumbs."""
-    named, said = letters(made.displayed_order), []
-    for verdict in made.verdicts:
-        match verdict:
-            case Ranking(tiers):
-                said.append(", then ".join(" and ".join(sorted(named[one] for one in tier)) for tier in tiers))
-            case Rating(response, desirable):
-                said.append(f"{named[response]} {'up' if desirable else 'down'}")
-            case Demonstration(improves=improves):
-                said.append(f"{named.get(improves or '', 'an answer')} rewritten")
-    return ", ".join(said)
-
-
-def _thumbs_on(letter: str, response: str, opinions: Sequence[Opinion]) -> str:
-    up = [one.values[response] > 0 for one in opinions if response in one.values]
-    return f"{letter}: {sum(up)} up, {len(up) - sum(up)} down"
-
-
-def _best(opinion: Opinion, named: Mapping[str, str]) -> str:
-    """The letter of the best answer, "A and B" of several, nothing where all tie."""
-    top = [one for one, value in opinion.values.items() if value == max(opinion.values.values())]
-    tied = len(top) == len(opinion.values)
-    return "" if tied else " and ".join(sorted(named.get(one, "?") for one in top))
-
-
-def reasons_of(made: Sequence[Judgment]) -> str:
-    """The reasons that were given most, three at most."""
-    given = Counter(reason for one in made for reason in one.reasons)
-    return ", ".join(reason for reason, _ in given.most_common(3))
 
 
 def percent(share: float) -> str:

@@ -15,15 +15,17 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from labeling import agreement, quality
+from labeling.agreement import Measured
 from labeling.assignment import Progress, Queue
+from labeling.blind import blind
 from labeling.board import SKIPS_TO_SET_ASIDE, everybody_judges
+from labeling.conflicts import Conflict, conflicts, letters, said_by
 from labeling.feedback import feedback_type
 from labeling.feedback.edit import as_pairs
 from labeling.guard import require
 from labeling.identity import PersonOf
-from labeling.quality import Conflict, Material, Reading
+from labeling.quality import Material, Reading
 from labeling.rendering import render
-from labeling.routes import NAMES_SEEN
 from storage import assignments, judgments, projects, prompts, responses
 from storage.database import Database
 from storage.records import GOLD, Judgment, Person, Project, Prompt, Response, now, texts_by_id
@@ -99,13 +101,6 @@ def material(database: Database, project: Project) -> Material:
     )
 
 
-def blind(every: Sequence[Judgment]) -> list[Judgment]:
-    """What stands, but for changes made after the names were seen: there what was said before stands."""
-    kept = [one for one in every if NAMES_SEEN not in one.flags]
-    superseded = {one.supersedes for one in kept}
-    return [one for one in kept if one.id not in superseded]
-
-
 def set_aside(database: Database, project: Project) -> dict[str, list[str]]:
     """{prompt: why} of what enough people skipped."""
     given = assignments.list_all(database, project.id)
@@ -118,7 +113,7 @@ def set_aside(database: Database, project: Project) -> dict[str, list[str]]:
 
 
 def settled(body: SettleBody, project: Project, asked: Prompt, shown: Sequence[Response], person: Person) -> Judgment:
-    order = list(quality.letters([one.id for one in shown]))
+    order = list(letters([one.id for one in shown]))
     kind = feedback_type(project.feedback_type)
     verdicts = kind.verdicts(body.verdict, order)
     return Judgment(
@@ -140,32 +135,37 @@ def settled(body: SettleBody, project: Project, asked: Prompt, shown: Sequence[R
 
 def report_json(database: Database, queue: Queue, project: Project, person: Person) -> dict[str, Any]:
     told = material(database, project)
-    progress = queue.progress(project, person.name)
-    people = quality.readings(told)
-    raw, alpha = agreement.raw_agreement(told.opinions), agreement.alpha(told.opinions)
-    tau = agreement.tau_b(told.opinions) if project.feedback_type == "ranking" else None
-    split = quality.conflicts(told, set_aside(database, project))
+    people, alpha = quality.readings(told), agreement.alpha(told.opinions)
+    raw = agreement.raw_agreement(told.opinions)
     return {
         "type": project.feedback_type,
         "conclusion": quality.conclusion(raw, people, project.feedback_type, alpha),
-        "progress": _progress_json(project, progress, told),
-        "raw": _json(raw),
-        "papers": quality.PAPERS,
-        "alpha": _json(alpha),
-        "usable": quality.USABLE_ALPHA,
-        "tau": _json(tau),
-        "self": _json(agreement.self_consistency(told.opinions, told.again)),
-        "gold": _json(agreement.against(told.opinions, told.known)),
+        "progress": _progress_json(project, queue.progress(project, person.name), told),
+        **_agreement_json(project, told, raw, alpha),
         "known": len(told.known),
         "settled": len(told.settled),
         "settles": project.purpose == "labeling",
         "people": [_person_json(one) for one in people],
-        "advice": [
-            {"name": one.name, "sentence": quality.advice(one, told, alpha)} for one in people if one.state == "warn"
-        ],
-        "conflicts": _conflicts_json(database, split[:MOST_CONFLICTS]),
-        "more_conflicts": max(0, len(split) - MOST_CONFLICTS),
+        "advice": [_advice_json(one, told, alpha) for one in people if one.state == "warn"],
+        **_conflicts_json(database, conflicts(told, set_aside(database, project))),
     }
+
+
+def _agreement_json(project: Project, told: Material, raw: Measured | None, alpha: Measured | None) -> dict[str, Any]:
+    """How far people agree, and what it is held against."""
+    return {
+        "raw": _json(raw),
+        "papers": quality.PAPERS,
+        "alpha": _json(alpha),
+        "usable": quality.USABLE_ALPHA,
+        "tau": _json(agreement.tau_b(told.opinions)) if project.feedback_type == "ranking" else None,
+        "self": _json(agreement.self_consistency(told.opinions, told.again)),
+        "gold": _json(agreement.against(told.opinions, told.known)),
+    }
+
+
+def _advice_json(read: Reading, told: Material, alpha: Measured | None) -> dict[str, str]:
+    return {"name": read.name, "sentence": quality.advice(read, told, alpha)}
 
 
 def _progress_json(project: Project, progress: Progress, told: Material) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _progress_json(project: Project, progress: Progress, told: Material) -> dict
     return {**counted, "unit": "judgment", "sentence": sentence}
 
 
-def _json(found: agreement.Measured | None) -> dict[str, float] | None:
+def _json(found: Measured | None) -> dict[str, float] | None:
     return asdict(found) if found else None
 
 
@@ -194,14 +194,17 @@ def _person_json(read: Reading) -> dict[str, Any]:
     }
 
 
-def _conflicts_json(database: Database, found: Sequence[Conflict]) -> list[dict[str, str]]:
-    texts = prompts.get_many(database, {one.prompt for one in found})
-    return [{"prompt": one.prompt, "text": texts[one.prompt].text, "said": one.said, "why": one.why} for one in found]
+def _conflicts_json(database: Database, found: Sequence[Conflict]) -> dict[str, Any]:
+    """The first of them, and how many more there are."""
+    first = found[:MOST_CONFLICTS]
+    texts = prompts.get_many(database, {one.prompt for one in first})
+    said = [{"prompt": one.prompt, "text": texts[one.prompt].text, "said": one.said, "why": one.why} for one in first]
+    return {"conflicts": said, "more_conflicts": len(found) - len(first)}
 
 
 def item_json(project: Project, asked: Prompt, shown: Sequence[Response], made: Sequence[Judgment]) -> dict[str, Any]:
     texts = {one.id: one for one in shown}
-    named = quality.letters(list(texts))
+    named = letters(list(texts))
     return {
         "prompt": asked.id,
         "type": project.feedback_type,
@@ -211,7 +214,7 @@ def item_json(project: Project, asked: Prompt, shown: Sequence[Response], made: 
         "said": [
             {
                 "name": one.labeler,
-                "said": quality.said_by(one),
+                "said": said_by(one),
                 "note": one.note or "",
                 "reasons": ", ".join(one.reasons),
             }

@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from labeling.assignment import Item, Queue
+from labeling.assignment import Item, Progress, Queue
+from labeling.blind import NAMES_SEEN
 from labeling.feedback import EDIT, FeedbackType, beside, feedback_type
+from labeling.feedback.base import LETTERS
 from labeling.feedback.edit import as_pairs, rewrites
 from labeling.identity import PersonOf
+from labeling.reading import TOO_FAST, is_too_fast
 from labeling.rendering import render
-from storage import judgments, projects
+from labeling.said import Said, said
+from storage import judgments
 from storage.database import Database
-from storage.errors import BadInput
+from storage.errors import AppError, BadInput
 from storage.records import Judgment, Person, Project, Verdict, texts_by_id
 
-LETTERS = "ABCDEF"
 MOST_ITEMS = 100
-FASTEST_WORDS_PER_SECOND = 17.0  # about 1,000 a minute, twice what a fast reader skims
-TOO_FAST = "too_fast"
-NAMES_SEEN = "names_seen"
 
 Note = Annotated[str, Field(max_length=10_000)]
 
@@ -56,31 +57,46 @@ class SkipBody(BaseModel):
     reason: str = Field(max_length=1_000)
 
 
+class SayingRoute(APIRoute):
+    """Answers with the code of an error too, where it has one, so that the page can say it in its own language."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except AppError as error:
+                return JSONResponse(error_json(error), status_code=error.status)
+
+        return handled
+
+
 def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRouter:
-    router = APIRouter(prefix="/api/label")
+    router = APIRouter(prefix="/api/label", route_class=SayingRoute)
 
     @router.get("/next")
     def next_items(
         request: Request, tab: str, project: str = "", count: int = Query(4, ge=1, le=MOST_ITEMS)
     ) -> dict[str, Any]:
         person = person_of(request)
-        chosen = _project(database, project)
+        chosen = _project(queue, project)
         if chosen is None:
             return {"person": person.name, "project": None, "items": [], "progress": None, "projects": []}
         items = queue.take(chosen, person.name, count, tab)
         return {
             "person": person.name,
             "project": project_json(chosen),
-            "projects": [{"id": id, "name": name} for id, name in projects.names(database, "labeling").items()],
+            "projects": [{"id": id, "name": name} for id, name in queue.menu().items()],
             "items": [item_json(item) for item in items],
-            "progress": asdict(queue.progress(chosen, person.name)),
+            "progress": progress_json(queue.progress(chosen, person.name), person),
         }
 
     @router.post("/judge")
     def judge(request: Request, body: JudgeBody) -> dict[str, Any]:
         person = person_of(request)
         item = queue.item(body.assignment)
-        project = projects.get(database, item.assignment.project_id)
+        project = queue.project(item.assignment.project_id)
         stored = queue.judge(judgment_of(body, item, project, person))
         return {"judgment": UUID(stored.id), "names": _names(item) if project.purpose == "comparison" else {}}
 
@@ -142,17 +158,15 @@ def _guidelines_read(body: JudgeBody, project: Project) -> int:
     return named if named is not None and 1 <= named <= current else current
 
 
-def _project(database: Database, project_id: str) -> Project | None:
+def _project(queue: Queue, project_id: str) -> Project | None:
     """The project asked for; without one, the newest; None where there is none at all."""
-    if project_id:
-        return projects.get(database, project_id)
-    labeling = projects.list_all(database, "labeling")
-    return labeling[-1] if labeling else None
+    newest = next(reversed(queue.menu()), "")
+    return queue.project(project_id or newest) if project_id or newest else None
 
 
 def _check_displayed(displayed: Sequence[str], item: Item) -> None:
     if list(displayed) != [opaque_id(item, response) for response in item.assignment.displayed_order]:
-        raise BadInput("The answers were not shown in the order that is stored for this item. Reload the page.")
+        raise BadInput(said("other_order"))
 
 
 def _with_own_ids(verdict: Mapping[str, Any], item: Item) -> dict[str, Any]:
@@ -166,11 +180,13 @@ def _with_own_ids(verdict: Mapping[str, Any], item: Item) -> dict[str, Any]:
 
 
 def _flags(body: JudgeBody, item: Item, project: Project) -> tuple[str, ...]:
-    """What the lead should know about this judgment; nothing is refused for it."""
-    if body.supersedes:
-        return (NAMES_SEEN,) if project.purpose == "comparison" else ()
+    """What the lead should know about this judgment; nothing is refused for it.
+
+    The seconds of a change hold those of the judgment before it, so whether all was read is asked of both together.
+    """
     words = sum(len(response.text.split()) for response in item.responses)
-    return (TOO_FAST,) if words > FASTEST_WORDS_PER_SECOND * body.focused_seconds else ()
+    too_fast = (TOO_FAST,) if is_too_fast(body.focused_seconds, words) else ()
+    return (*too_fast, NAMES_SEEN) if body.supersedes and project.purpose == "comparison" else too_fast
 
 
 def _note(body: JudgeBody, item: Item) -> str | None:
@@ -187,8 +203,32 @@ def _note(body: JudgeBody, item: Item) -> str | None:
 # ---- to the browser -------------------------------------------------------------------------------------------------
 
 
+def error_json(error: AppError) -> dict[str, Any]:
+    """The sentence, and its code where it was raised with one: BadInput(said("judged_already"))."""
+    first = error.args[0] if error.args else ""
+    return {"error": str(error), **({"said": first.as_json()} if isinstance(first, Said) else {})}
+
+
 def opaque_id(item: Item, response_id: str) -> str:
     return hashlib.sha256(f"{item.assignment.id}:{response_id}".encode()).hexdigest()[:16]
+
+
+def progress_json(progress: Progress, person: Person) -> dict[str, Any]:
+    """`why` nothing is ready, as codes with values; `waiting` says the same in English."""
+    why = [_for(person, one) for one in progress.why]
+    return {
+        "mine": progress.mine,
+        "team": progress.team,
+        "total": progress.total,
+        "ready": progress.ready,
+        "why": [one.as_json() for one in why],
+        "waiting": " ".join(map(str, why)),
+    }
+
+
+def _for(person: Person, one: Said) -> Said:
+    """What keeps a model from answering may name it, so that labelers are not told."""
+    return said("model_problem_hidden") if one.code == "model_problem" and person.role == "labeler" else one
 
 
 def project_json(project: Project) -> dict[str, Any]:

@@ -1,68 +1,67 @@
-"""Ask the engine for responses, and keep the pool of unjudged work full, so that nobody waits for a model.
+"""Ask for responses ahead of the labelers, and keep the pool of unjudged work full, so that nobody waits for a model.
 
 A thread looks at every project in turn. Where fewer than AHEAD items are ready, it samples the next prompts, several
-requests at a time so that the server can mix them in one batch. A seed is derived from the text of the prompt and the
-names of project and version, never from an id made at random, so another home with the same prompts and versions draws
-the same pool, and no two versions share their noise.
+requests at a time so that the server can mix them in one batch. A project whose endpoint does not answer is left alone
+for a while, so that the others need not wait for its tries again and again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Protocol
 
-from labeling.assignment import Queue, prompts_are
-from labeling.engines.client import Completion, EngineClient
-from labeling.engines.template import read_template, render
+from labeling.answering import Answerers, Answering, seed_for
+from labeling.assignment import Queue
+from labeling.engines.client import Completion
+from labeling.engines.endpoint_client import Endpoints
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
-from storage.errors import AppError, BadInput, EngineRefused
+from storage.errors import AppError, BadInput, EngineRefused, NotAllowed
 from storage.records import ModelVersion, Project, Prompt, Response, Sampling, new_id
 
 AHEAD = 24
 PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
-ROOM_FOR_AN_ANSWER = 64  # tokens; a prompt that leaves less of the context is too long
-MARGIN_BYTES = 64  # beginning-of-text and the like
+REST_SECONDS = 15.0  # after an endpoint did not answer, however often it was asked
 
 _log = logging.getLogger(__name__)
-
-
-class Answering(Protocol):
-    """What sampling needs of the engines: a client and the model's name there for a version."""
-
-    def client(self, version_id: str, /) -> tuple[EngineClient, str]: ...
 
 
 class Sampler:
     """Fills the pools in the background; `problem` says what stops it."""
 
-    def __init__(self, database: Database, queue: Queue, engines: Answering, ahead: int = AHEAD) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queue: Queue,
+        engines: Answering,
+        ahead: int = AHEAD,
+        endpoints: Endpoints | None = None,
+    ) -> None:
         self._database = database
         self._queue = queue
-        self._engines = engines
+        self._answerers = Answerers(engines, endpoints or Endpoints())
         self._ahead = ahead
         self._tries: dict[tuple[str, str], int] = {}  # (project id, prompt id) -> how often it was drawn in vain
         self._problems: dict[str, str] = {}
+        self._rested: dict[str, float] = {}  # project id -> when it may be tried again
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(PROMPTS_A_BATCH, thread_name_prefix="sampling")
 
     def problem(self, project: Project) -> str:
         """Why this project's pool does not fill, in a sentence; empty while it does."""
-        return self._problems.get(project.id, "") or self._left_out_sentence(project)
+        found = self._problems.get(project.id, "") or self._left_out_sentence(project)
+        return " ".join(filter(None, (found, kept_here_sentence(self._database, project))))
 
     def wake(self) -> None:
         """Look again now: prompts, a project or a version are new."""
         self._tries.clear()
+        self._rested.clear()
         self._wake.set()
 
     @contextmanager
@@ -103,14 +102,17 @@ class Sampler:
 
     def _fill_project(self, project: Project) -> int:
         todo = self._todo(project)
-        if not todo:
+        if not todo or time.monotonic() < self._rested.get(project.id, 0.0):
             return 0
+        versions = []
         try:
             versions = [model_versions.get(self._database, one) for one in project.version_ids]
             self._problems.pop(project.id, None)
             drawn = list(self._pool.map(lambda prompt: self._sample(project, versions, prompt), todo))
         except AppError as error:
             self._problems[project.id] = str(error)
+            if any(version.is_endpoint for version in versions):
+                self._rested[project.id] = time.monotonic() + REST_SECONDS
             return 0
         new = [response for of_prompt in drawn for response in of_prompt]
         responses.add(self._database, new)
@@ -145,9 +147,9 @@ class Sampler:
             return [
                 response
                 for version, count in shares_of(project, versions)
-                for response in sample_version(self._engines, project, version, prompt, count, attempt)
+                for response in sample_version(self._answerers, project, version, prompt, count, attempt)
             ]
-        except (EngineRefused, BadInput) as error:  # the engine, or the chat template
+        except (EngineRefused, BadInput, NotAllowed) as error:  # the engine, the chat template, or it is confidential
             self._problems[project.id] = f"A prompt was left out. {error}"
             return []
 
@@ -162,68 +164,31 @@ def shares_of(project: Project, versions: Sequence[ModelVersion]) -> list[tuple[
 
 
 def sample_version(
-    engines: Answering, project: Project, version: ModelVersion, prompt: Prompt, count: int, attempt: int = 0
+    answerers: Answerers, project: Project, version: ModelVersion, prompt: Prompt, count: int, attempt: int = 0
 ) -> list[Response]:
-    """`count` responses of one version to one prompt, shorter where the context leaves less than the project allows.
-
-    Raises EngineUnavailable, EngineRefused, and BadInput where the chat template refuses the prompt.
-    """
-    client, name = engines.client(version.id)
-    text = rendered(version, prompt)
-    sampling = _within_context(engines, version, text, project.sampling)
-    completions = client.complete(
-        name,
-        text,
-        n=count,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=seed_of(project.name, prompts.text_hash(prompt.messages), version.id, attempt),
-    )
-    engine = client.server_name()
-    return [_response(project, version, prompt, sampling, completion, engine) for completion in completions]
+    """`count` responses of one version to one prompt. Raises what asking raises."""
+    seed = seed_for(project, version, prompt, attempt)
+    sampling, completions = answerers.answers(version, prompt, project.sampling_of(version.id), count, seed)
+    return [response_of(project, version, prompt, sampling, completion) for completion in completions]
 
 
-def rendered(version: ModelVersion, prompt: Prompt) -> str:
-    """The prompt as this version was trained to read it."""
-    bos, eos = _special_tokens(version.base_path)
-    messages = [message.as_dict() for message in prompt.messages]
-    return render(version.template, messages, add_generation_prompt=True, bos_token=bos, eos_token=eos)
+def kept_here_sentence(database: Database, project: Project) -> str:
+    """How many prompts a project leaves out because they may not leave; empty where there are none."""
+    count = prompts.kept_here(database, project)
+    if not count:
+        return ""
+    are = "1 confidential prompt is" if count == 1 else f"{count:,} confidential prompts are"
+    return f"{are} left out: what is confidential is never sent to an endpoint outside."
 
 
-def room_left(engines: Answering, version: ModelVersion, text: str, wanted: int) -> int:
-    """How many tokens of the context a rendered prompt leaves; a lower bound where that is known to be enough.
-
-    A byte-level tokenizer never makes more tokens than there are bytes, so for most prompts nobody has to be asked;
-    the model server counts the tokens of the others. Raises EngineUnavailable.
-    """
-    room = version.context_length - len(text.encode()) - MARGIN_BYTES
-    if room >= wanted:
-        return room
-    client, name = engines.client(version.id)
-    return version.context_length - len(client.tokenize(name, text))
+def prompts_are(count: int) -> str:
+    return "1 prompt is" if count == 1 else f"{count} prompts are"
 
 
-def seed_of(*parts: object) -> int:
-    """A 31-bit seed from whatever names the sample."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
-
-
-@lru_cache
-def _special_tokens(base_path: str) -> tuple[str, str]:
-    _, bos, eos = read_template(Path(base_path))
-    return bos, eos
-
-
-def _within_context(engines: Answering, version: ModelVersion, text: str, sampling: Sampling) -> Sampling:
-    """The sampling with no more tokens than fit; below ROOM_FOR_AN_ANSWER the engine may refuse."""
-    room = max(ROOM_FOR_AN_ANSWER, room_left(engines, version, text, sampling.max_tokens))
-    return replace(sampling, max_tokens=min(sampling.max_tokens, room))
-
-
-def _response(
-    project: Project, version: ModelVersion, prompt: Prompt, sampling: Sampling, completion: Completion, engine: str
+def response_of(
+    project: Project, version: ModelVersion, prompt: Prompt, sampling: Sampling, completion: Completion
 ) -> Response:
+    """Where the endpoint does not count tokens, nothing is noted."""
     return Response(
         id=new_id(),
         prompt_id=prompt.id,
@@ -232,10 +197,10 @@ def _response(
         author=version.id,
         sampling=sampling,
         seed=completion.seed,
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
+        prompt_tokens=completion.prompt_tokens or None,
+        completion_tokens=completion.completion_tokens or None,
         latency_seconds=completion.latency_seconds,
         finish_reason=completion.finish_reason,
-        engine=engine,
+        engine=completion.engine,
         project_id=project.id,
     )

@@ -14,6 +14,8 @@ from storage.errors import BadInput
 from storage.records import Verdict
 
 Payload = Mapping[str, Any]
+BOTH_BAD = "both_bad"  # the flag of a tie between answers of which none is good
+LETTERS = "ABCDEF"  # the names of answers wherever people judge them; none is shown more
 
 
 class FeedbackType(ABC):
@@ -23,7 +25,7 @@ class FeedbackType(ABC):
     title: ClassVar[str]
     explanation: ClassVar[str]  # for the lead who chooses between them
     minimum_responses: ClassVar[int]
-    maximum_responses: ClassVar[int] = 6
+    maximum_responses: ClassVar[int] = len(LETTERS)
 
     @abstractmethod
     def verdicts(self, payload: Payload, displayed: Sequence[str]) -> tuple[Verdict, ...]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from labeling.feedback.base import FeedbackType, Payload
+from labeling.feedback.base import BOTH_BAD, FeedbackType, Payload
 from storage.errors import BadInput
 from storage.records import Ranking, Verdict
-
-BOTH_BAD = "both_bad"
 
 
 class Pairwise(FeedbackType):

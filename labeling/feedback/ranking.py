@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labeling.feedback.base import FeedbackType, Payload, answers_by_response
+from labeling.feedback.base import BOTH_BAD, FeedbackType, Payload, answers_by_response
 from storage.errors import BadInput
 from storage.records import Ranking, Verdict
 
 
 class Rank(FeedbackType):
-    """The same number is a tie. Two ranked responses are enough; unranked ones are left out and form no pair."""
+    """The same number is a tie. Two ranked responses are enough; unranked ones are left out and form no pair.
+
+    A lead who settles an item may also say that all are bad: a tie of all with a flag.
+    """
 
     name = "ranking"
     title = "Ranking"
@@ -22,6 +25,8 @@ class Rank(FeedbackType):
     minimum_responses = 2
 
     def verdicts(self, payload: Payload, displayed: Sequence[str]) -> tuple[Verdict, ...]:
+        if self.flags(payload):
+            return (Ranking((tuple(displayed),)),)
         ranks = answers_by_response(payload, "ranks", displayed)
         for rank in ranks.values():
             if type(rank) is not int or not 1 <= rank <= len(displayed):
@@ -38,9 +43,14 @@ class Rank(FeedbackType):
     def payload(
         self, verdicts: Sequence[Verdict], displayed: Sequence[str], flags: Sequence[str] = ()
     ) -> dict[str, Any]:
+        if BOTH_BAD in flags:
+            return {BOTH_BAD: True}
         rankings = [verdict for verdict in verdicts if isinstance(verdict, Ranking)]
         tiers = rankings[0].tiers if rankings else ()
         return {"ranks": {response: rank for rank, tier in enumerate(tiers, 1) for response in tier}}
+
+    def flags(self, payload: Payload) -> tuple[str, ...]:
+        return (BOTH_BAD,) if payload.get(BOTH_BAD) is True else ()
 
 
 def _tiers(ranks: Mapping[str, int], displayed: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from labeling.importers.files import FileRow, read_rows
 from labeling.importers.imported import Imported, read_each
-from labeling.importers.prompts import tags_of
+from labeling.importers.prompts import is_confidential, tags_of
 from storage import judgments, prompts, responses
 from storage.database import Cursor, Database
 from storage.records import Demonstration, Judgment, Message, Prompt, Ranking, Rating, Response, Verdict, new_id
@@ -36,14 +36,22 @@ class _Judged:
 
 
 def import_judged(
-    database: Database, path: Path, read: Callable[[FileRow], Said], *, source: str, licence: str
+    database: Database,
+    path: Path,
+    read: Callable[[FileRow], Said],
+    *,
+    source: str,
+    licence: str,
+    confidential: bool = False,
 ) -> Imported:
     """Stores what the rows of a file say, all or none. Raises BadInput, BadRow."""
     rows = read_rows(path)
 
     def judged(row: FileRow) -> _Judged:
         said = read(row)
-        return _Judged(prompts.make(said.asked, source=source, licence=licence, tags=tags_of(row)), said.verdict)
+        origin = {"source": source, "licence": licence}
+        made = prompts.make(said.asked, **origin, tags=tags_of(row), confidential=is_confidential(row, confidential))
+        return _Judged(made, said.verdict)
 
     found, left_out = read_each(rows, judged)
     fresh, held_out = database.write(lambda cursor: _store(cursor, found, BY + source, LICENCE + licence))
@@ -70,6 +78,7 @@ def _prompt_ids(cursor: Cursor, found: Sequence[_Judged]) -> list[str]:
     stored = prompts.ids_by_hash(cursor, hashes)
     new = {text_hash: one.prompt for text_hash, one in zip(hashes, found, strict=True) if text_hash not in stored}
     prompts.insert_new(cursor, list(new.values()))
+    prompts.keep_confidential(cursor, [one.prompt for one in found])
     stored.update({text_hash: prompt.id for text_hash, prompt in new.items()})
     return [stored[text_hash] for text_hash in hashes]
 

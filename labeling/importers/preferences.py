@@ -16,9 +16,11 @@ from storage.database import Database
 from storage.records import Ranking
 
 
-def import_preferences(database: Database, path: Path, *, source: str, licence: str) -> Imported:
+def import_preferences(
+    database: Database, path: Path, *, source: str, licence: str, confidential: bool = False
+) -> Imported:
     """Stores the preferences of a file, all or none. Raises BadInput, BadRow."""
-    return import_judged(database, path, _said, source=source, licence=licence)
+    return import_judged(database, path, _said, source=source, licence=licence, confidential=confidential)
 
 
 def _said(row: FileRow) -> Said:

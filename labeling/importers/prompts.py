@@ -1,4 +1,7 @@
-"""Prompts: a text (`prompt`, `question`, `instruction` with `input`) or a conversation that ends with a user turn."""
+"""Prompts: a text (`prompt`, `question`, `instruction` with `input`) or a conversation that ends with a user turn.
+
+A row's `confidential` says whether it may leave for an endpoint outside, whatever is said of the whole batch.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,36 @@ from labeling.importers.conversations import messages_to_answer
 from labeling.importers.files import FileRow, read_rows
 from labeling.importers.imported import Imported, read_each
 from storage import prompts
-from storage.database import Database
+from storage.database import Cursor, Database
 from storage.errors import BadInput
 from storage.records import Message, Prompt
 
+_YES, _NO = {"true", "yes", "1"}, {"false", "no", "0"}
 Fits = Callable[[Sequence[Message]], str]
 """Says in words why a prompt is too long for the model, or nothing. Raises BadInput where it cannot be asked at all."""
 
 
 def import_prompts(
-    database: Database, path: Path, *, source: str, licence: str, fits: Fits = lambda messages: ""
+    database: Database,
+    path: Path,
+    *,
+    source: str,
+    licence: str,
+    confidential: bool = False,
+    fits: Fits = lambda messages: "",
 ) -> Imported:
-    """Stores the prompts of a file, all or none. Raises BadInput, BadRow."""
+    """Stores the prompts of a file, all or none. Raises BadInput, BadRow.
+
+    A prompt that is here already becomes confidential where this file says so, and never the other way.
+    """
     rows = read_rows(path)
-    found, left_out = read_each(rows, lambda row: _prompt(row, source, licence, fits))
+    found, left_out = read_each(rows, lambda row: _prompt(row, source, licence, confidential, fits))
     by_hash: dict[str, Prompt] = {}
     for prompt in found:
         by_hash.setdefault(prompts.text_hash(prompt.messages), prompt)
     known = prompts.known_hashes(database, by_hash)
     new = [prompt for text_hash, prompt in by_hash.items() if text_hash not in known]
-    prompts.add(database, new)
+    database.write(lambda cursor: _store(cursor, new, found))
     return Imported(len(rows), len(new), len(found) - len(new), sum(prompt.held_out for prompt in new), left_out)
 
 
@@ -40,10 +53,27 @@ def tags_of(row: FileRow) -> list[str]:
     return [category] if isinstance(category, str) else []
 
 
-def _prompt(row: FileRow, source: str, licence: str, fits: Fits) -> Prompt:
+def _store(cursor: Cursor, new: Sequence[Prompt], found: Sequence[Prompt]) -> None:
+    prompts.insert_new(cursor, new)
+    prompts.keep_confidential(cursor, found)
+
+
+def is_confidential(row: FileRow, batch: bool) -> bool:
+    """What its `confidential` says, or else the whole batch. Raises BadRow for anything that is neither yes nor no."""
+    said = row.first_of("confidential")
+    if said is None or said == "":
+        return batch
+    word = str(said).strip().lower()
+    if word not in _YES | _NO:
+        row.refuse(f"confidential is {said!r}", "Write true or false.")
+    return word in _YES
+
+
+def _prompt(row: FileRow, source: str, licence: str, confidential: bool, fits: Fits) -> Prompt:
     messages = messages_to_answer(row)
     _check_fits(row, messages, fits)
-    return prompts.make(messages, source=source, licence=licence, tags=tags_of(row))
+    kept = is_confidential(row, confidential)
+    return prompts.make(messages, source=source, licence=licence, tags=tags_of(row), confidential=kept)
 
 
 def _check_fits(row: FileRow, messages: Sequence[Message], fits: Fits) -> None:

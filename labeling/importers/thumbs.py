@@ -20,9 +20,9 @@ _LABELS = {
 }
 
 
-def import_thumbs(database: Database, path: Path, *, source: str, licence: str) -> Imported:
+def import_thumbs(database: Database, path: Path, *, source: str, licence: str, confidential: bool = False) -> Imported:
     """Stores the thumbs of a file, all or none. Raises BadInput, BadRow."""
-    return import_judged(database, path, _said, source=source, licence=licence)
+    return import_judged(database, path, _said, source=source, licence=licence, confidential=confidential)
 
 
 def _said(row: FileRow) -> Said:

@@ -20,15 +20,18 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from labeling import compare_page, label_page, projects_page
+from labeling.answering import Answerers
 from labeling.assignment import Queue
 from labeling.compare_routes import compare_router
-from labeling.comparison import comparison_of
+from labeling.comparison import comparison_of, leaving
+from labeling.engines.client import EngineClient
 from labeling.feedback import feedback_type
 from labeling.guard import Guard
+from labeling.own_prompts import OwnPrompts
 from labeling.routes import label_router
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
-from storage.errors import AppError
+from storage.errors import AppError, EngineUnavailable
 from storage.records import Message, ModelVersion, Person, Project, Prompt, Sampling, new_id
 from storage.records import Response as Answer
 
@@ -40,8 +43,8 @@ def person_of(request: Request) -> Person:
     return Person(request.cookies.get("person", "maria"), "lead" if "lead" in request.cookies else "labeler")
 
 
-def new_queue(database: Database) -> Queue:
-    return Queue(database, minimum_responses=lambda name: feedback_type(name).minimum_responses)
+def new_queue(database: Database, **given: Any) -> Queue:
+    return Queue(database, minimum_responses=lambda name: feedback_type(name).minimum_responses, **given)
 
 
 def add_versions(database: Database, *names: str) -> None:
@@ -80,18 +83,33 @@ def _prompt(source: str, text: str) -> Prompt:
     return Prompt(new_id(), (Message("user", text),), False, source, "CC0")
 
 
-def judging_api(database: Database, queue: Queue) -> FastAPI:
+class Nobody:
+    """No model is served."""
+
+    def client(self, version_id: str, /) -> tuple[EngineClient, str]:
+        raise EngineUnavailable("The model server is being started.")
+
+
+def judging_api(database: Database, queue: Queue, answerers: Answerers | None = None) -> FastAPI:
     """The routes alone: quick to build."""
     app = FastAPI()
     app.include_router(label_router(queue, database, person_of))
-    app.include_router(compare_router(database, person_of, lambda a, b, person: comparison_of(database, a, b)))
+    app.include_router(
+        compare_router(
+            database,
+            person_of,
+            lambda a, b, person: comparison_of(database, a, b),
+            lambda a, b: leaving(database, a, b),
+            OwnPrompts(database, answerers or Answerers(Nobody())),
+        )
+    )
     app.add_exception_handler(AppError, _as_json)
     return app
 
 
-def judging_app(database: Database, queue: Queue) -> FastAPI:
+def judging_app(database: Database, queue: Queue, answerers: Answerers | None = None) -> FastAPI:
     """The routes and the pages, behind the guard with its content security policy."""
-    app = judging_api(database, queue)
+    app = judging_api(database, queue, answerers)
     app.mount("/ui", StaticFiles(directory=ASSETS))
     app.add_api_route("/api/me", lambda: {"name": "maria", "role": "labeler"}, methods=["GET"])
     for path in ("/manifest.json", "/favicon.ico"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ $$d = \\frac{w}{10} + 1$$
 |---|---|
 | 50 | 6 |
 """
+LONG = "\n\n".join(f"Paragraph {n} of a long answer." for n in range(60))
 ARABIC = "الجرعة **5 ملغ**.\n\n1. صباحًا\n2. مساءً"
 BESIDE: dict[str, Any] = {"criteria": ("helpful", "honest"), "reasons": ("correct", "أوضح")}
 STOP = "(document.activeElement.closest('.answer')?.dataset.index ?? document.activeElement.className)"
@@ -73,7 +73,9 @@ STATES: dict[str, Callable[[Page], None]] = {
     "thumbs": after("thumbs", "ArrowUp", "ArrowDown"),
     "pairwise": after("pairwise", "6"),
     "both bad": after("pairwise", "0"),
+    "differences": after("ranking", "x"),
     "edit": after("edit", "r"),
+    "scrolling": after("long", "x", "PageDown"),
     "guidelines": after("ranking", "g"),
     "keys": after("ranking", "?"),
     "skipping": after("ranking", "s"),
@@ -92,6 +94,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for kind, answers in (("ranking", many), ("thumbs", many), ("pairwise", [[RICH, ARABIC]] * 60)):
         add_project(database, kind, kind, answers, **BESIDE)
     add_project(database, "edit", "edit", [[RICH]] * 30, **BESIDE)
+    add_project(database, "long", "ranking", [[LONG, f"{LONG} {LONG}"]] * 12)
     add_project(database, "empty")
     with serving(judging_app(database, new_queue(database))) as address:
         yield address
@@ -220,52 +223,3 @@ def test_reduced_motion_moves_nothing(make_page: Callable[..., Page]) -> None:
     opened(page, "ranking")
     press(page, "Enter")  # refused: the button would shake
     assert page.locator(".submit").evaluate("one => getComputedStyle(one).animationName") == "none"
-
-
-# ---- languages ------------------------------------------------------------------------------------------------------
-
-
-def test_a_language_is_chosen_on_the_page_and_stays(make_page: Callable[..., Page]) -> None:
-    page = make_page("language")
-    page.goto("/label/?project=ranking")
-    page.wait_for_selector(".ls.ready")
-    page.get_by_label("Language").select_option("ar")
-    page.wait_for_selector(".ls.ready[lang=ar][dir=rtl]")
-    page.reload()
-    expect(page.locator(".ls.ready")).to_have_attribute("dir", "rtl")
-    expect(page.locator(".submit span")).to_have_text("رتّب إجابتين على الأقل")
-    first, second = (page.locator(".answer").nth(index).bounding_box() for index in (0, 1))
-    assert first and second and first["x"] > second["x"]  # A stands on the right
-
-
-def test_a_text_is_laid_out_by_its_own_script_whatever_the_page(make_page: Callable[..., Page]) -> None:
-    for language in ("en", "ar"):
-        page = make_page(f"script {language}")
-        opened(page, "ranking", language)
-        assert page.locator(".answer ol").first.evaluate("one => getComputedStyle(one).direction") == "rtl"
-        assert page.locator(".answer table").first.evaluate("one => getComputedStyle(one).direction") == "ltr"
-        assert page.locator(".answer pre").first.evaluate("one => getComputedStyle(one).direction") == "ltr"
-
-
-def test_arrows_step_along_the_scale_as_it_is_seen(make_page: Callable[..., Page]) -> None:
-    for language, said in (("en", "A slightly better"), ("ar", "B أفضل قليلًا")):
-        page = make_page(f"arrows {language}")
-        opened(page, "pairwise", language)
-        press(page, "ArrowLeft")
-        expect(page.locator(".said")).to_have_text(said)
-
-
-def test_every_language_has_every_string_with_the_same_gaps(make_page: Callable[..., Page]) -> None:
-    page = make_page("strings")
-    opened(page, "empty")
-    strings = page.evaluate("Object.entries(Plumbline.languages).map(([name, one]) => [name, one.words])")
-    english = dict(strings)["en"]
-    for _, words in strings:
-        assert words.keys() == english.keys()
-        assert {key: gaps(one) for key, one in words.items()} == {key: gaps(one) for key, one in english.items()}
-
-
-def gaps(said: str | list[str] | dict[str, str]) -> tuple[int, set[str]]:
-    """How many strings a list has, and what is filled in; a plural form may leave its number out."""
-    forms = said if isinstance(said, list) else [said] if isinstance(said, str) else list(said.values())
-    return len(forms) if isinstance(said, list) else 1, set(re.findall(r"{(\w+)}", " ".join(forms))) - {"n"}

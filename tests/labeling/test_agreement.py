@@ -9,6 +9,7 @@ import pytest
 
 from labeling import agreement
 from labeling.agreement import Opinion, opinion_of
+from labeling.reading import reading_share
 from storage.records import Demonstration, Ranking, Rating
 from tests.makers import judgment
 
@@ -193,5 +194,5 @@ def test_length_preference_leaves_out_equal_lengths_and_works_for_thumbs() -> No
 
 
 def test_reading_sixty_words_takes_a_quarter_of_a_minute() -> None:
-    assert agreement.reading_share(15, 60) == 1.0
-    assert agreement.reading_share(5, 60) == pytest.approx(1 / 3)
+    assert reading_share(15, 60) == 1.0
+    assert reading_share(5, 60) == pytest.approx(1 / 3)

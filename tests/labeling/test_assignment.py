@@ -292,19 +292,6 @@ def test_answers_of_versions_that_left_the_project_are_not_shown() -> None:
     assert [one.text for one in answers_to_show(asked, mixed, 2)] == ["a", "b"]
 
 
-def test_an_empty_queue_says_why(database: Database) -> None:
-    asked = project()
-    queue = Queue(database, minimum_responses=lambda name: 2, why_waiting=lambda project: "The server is starting.")
-
-    assert "Import some" in queue.progress(asked, "ines").waiting
-    prompts.add(database, some_prompts(1))
-    queue.forget()
-    assert queue.progress(asked, "ines").waiting == "The server is starting."
-    assert [one.id for one in queue.unsampled(asked, 5)] == [
-        one.id for one in prompts.in_order(database, held_out=False)
-    ]
-
-
 def test_a_board_is_read_by_the_project_as_it_is_stored(database: Database) -> None:
     before = projects.save(database, project(sources=("test",)))
     sampled(database, before, 2)
@@ -343,30 +330,6 @@ def test_an_item_that_is_held_or_skipped_is_not_ready_for_whoever_comes(database
     queue.skip(skipped.assignment.id, "ines", "odd")
 
     assert len(queue.unsampled(asked, 2)) == 2
-
-
-def test_waiting_says_who_holds_what_is_left_and_what_was_skipped(database: Database) -> None:
-    asked = project()
-    sampled(database, asked, 3)
-    queue = queue_of(database)
-    hers = queue.take(asked, "ines", 3, "t1")
-
-    assert queue.progress(asked, "tom").waiting == "3 prompts are open with others or in another tab."
-    queue.judge(ranked(hers[0]))
-    queue.skip(hers[1].assignment.id, "ines", "odd")
-    assert queue.progress(asked, "ines").waiting == (
-        "1 prompt is open with others or in another tab. 1 prompt is left that you skipped."
-    )
-    queue.judge(ranked(hers[2]))
-    assert queue.progress(asked, "ines").waiting == "1 prompt is left that you skipped."
-    queue.judge(ranked(queue.take(asked, "tom", 1, "t2")[0]))
-    assert queue.progress(asked, "tom").waiting == "Every prompt here is judged. Thank you."
-
-
-def test_the_model_is_writing_only_where_answers_are_lacking(database: Database) -> None:
-    prompts.add(database, some_prompts(1))
-
-    assert queue_of(database).progress(project(), "ines").waiting == "The model is writing more answers."
 
 
 # ---- overlap --------------------------------------------------------------------------------------------------------
@@ -474,6 +437,28 @@ def test_what_ran_out_comes_back_to_the_same_person_as_the_same_assignment(datab
     assert queue.judge(ranked(before)).flags == ()  # it is theirs again, so it is not late
     with pytest.raises(BadInput, match="judged already"):
         queue.judge(ranked(again))
+
+
+def test_who_comes_back_late_judges_the_answers_that_the_others_judge(database: Database) -> None:
+    asked = project(overlap=2, responses_per_prompt=3)
+    sampled(database, asked, 1)
+    clock = Clock()
+    queue = queue_of(database, clock=clock)
+    (before,) = queue.take(asked, "ines", 1, "closed")
+    clock.outlast_a_lease()
+    fresh = response(before.prompt.id, "a third answer", project_id=asked.id)
+    responses.add(database, [fresh])
+    queue.add_responses(asked, [fresh])
+    (his,) = queue.take(asked, "tom", 1, "t2")
+    assert len(his.responses) == 3  # nobody held it, so the newer answer is shown too
+
+    for after in (queue, queue_of(database, clock=clock)):
+        (again,) = after.take(asked, "ines", 1, "new")
+        assert again.assignment.id != before.assignment.id
+        assert set(again.assignment.displayed_order) == set(his.assignment.displayed_order)
+    late = queue.judge(ranked(before))  # from the tab that slept; kept, as it is about what she saw
+    assert (late.flags, len(late.displayed_order)) == ((LATE,), 2)
+    assert queue.judge(ranked(again)).flags == (REPEAT,)
 
 
 def test_late_judgments_may_exceed_the_overlap_but_what_is_handed_out_never_does(database: Database) -> None:

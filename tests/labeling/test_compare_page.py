@@ -126,6 +126,17 @@ def test_a_refused_judgment_can_be_submitted_again(page: Page, database: Databas
     assert len([one for one in judgments.list_all(database) if one.assignment_id == here]) == 1
 
 
+def test_where_no_version_answers_an_own_prompt_what_was_there_comes_back(page: Page) -> None:
+    opened(page)
+    here = page.locator(".ls").get_attribute("data-item")
+    page.keyboard.press("2")
+    page.locator(".own textarea").fill("Why?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".own .say")).to_contain_text("The model server is being started.")
+    expect(page.locator(".ls")).to_have_attribute("data-item", here or "")
+    expect(page.locator(".said")).to_have_text("A better")
+
+
 def test_the_address_carries_the_versions(page: Page) -> None:
     opened(page, "")
     page.get_by_label("First version").select_option("v1")

@@ -90,3 +90,13 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(page: Page) -> None:
     page.wait_for_selector("#part-tables [data-ready], [data-part=tables][data-ready]")
 
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_prompts_of_a_source_are_kept_here_and_let_leave_again(page: Page) -> None:
+    page.goto("/data/")
+    row = page.get_by_role("row").filter(has_text="Plumbline's sample questions")
+
+    row.get_by_role("button", name="Keep them here").click()
+    expect(row).to_contain_text("Never leave")
+    row.get_by_role("button", name="Let them leave").click()
+    expect(row).to_contain_text("May leave")

@@ -130,6 +130,7 @@ def test_what_cannot_be_meant_is_refused_in_words(
     [
         (THUMBS, {"thumbs": {"a": "up", "d": "down"}}, SHOWN),
         (RANKING, {"ranks": {"a": 2, "b": 1, "d": 2}}, SHOWN),
+        (RANKING, {"both_bad": True}, SHOWN),
         (PAIRWISE, {"choice": -2}, ("x", "y")),
         (PAIRWISE, {"choice": 3}, ("x", "y")),
         (PAIRWISE, {"choice": 0}, ("x", "y")),

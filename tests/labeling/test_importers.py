@@ -170,3 +170,28 @@ def test_a_prompt_that_the_chat_template_refuses_is_named(database: Database, tm
 
     with pytest.raises(BadRow, match=r"row 2: The chat template knows no system turn\. Mend"):
         bring(database, path, fits=fits)
+
+
+def test_a_batch_is_confidential_and_a_row_may_say_otherwise(database: Database, tmp_path: Path) -> None:
+    rows = [{"prompt": "One?"}, {"prompt": "Two?", "confidential": False}, {"prompt": "Three?", "confidential": "yes"}]
+
+    bring(database, write(tmp_path, "a.jsonl", rows), confidential=True)
+    bring(database, write(tmp_path, "b.csv", "prompt,confidential\nFour?,\nFive?,true\n"))
+
+    kept = {one.text for one in prompts.in_order(database) if one.confidential}
+    assert kept == {"One?", "Three?", "Five?"}
+
+
+def test_what_is_neither_yes_nor_no_is_no_word_on_confidence(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(BadRow, match=r"row 1: confidential is 'maybe'. Write true or false"):
+        bring(database, write(tmp_path, "a.jsonl", [{"prompt": "One?", "confidential": "maybe"}]))
+    assert count(database) == 0
+
+
+def test_a_prompt_that_is_here_becomes_confidential_and_never_the_other_way(database: Database, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "One?\n")
+    for confidential in (False, True, False):
+        bring(database, path, confidential=confidential)
+
+    (only,) = prompts.in_order(database)
+    assert only.confidential and prompts.is_confidential(database, [Message("user", "One?")])

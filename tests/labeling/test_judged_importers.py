@@ -272,3 +272,12 @@ def test_the_sentence_says_which_are_kept_to_measure_with(database: Database, tm
 
 def _all_responses(database: Database) -> list[str]:
     return [row["id"] for row in database.read("SELECT id FROM responses ORDER BY id")]
+
+
+def test_the_prompts_of_judged_rows_may_be_confidential_too(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"prompt": "Why?", "completion": "Yes.", "label": True}]))
+
+    import_thumbs(database, path, source="book", licence="MIT", confidential=True)
+
+    assert [one.confidential for one in prompts.in_order(database)] == [True]

@@ -36,7 +36,19 @@ text after"""
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database.open(tmp_path_factory.mktemp("label") / "plumbline.duckdb")
     add_versions(database, "base", "v1")
-    for name in ("keys", "mouse", "back", "offline", "reload", "blind", "narrow", "refused", "notes", "guided"):
+    for name in (
+        "keys",
+        "mouse",
+        "back",
+        "offline",
+        "reload",
+        "blind",
+        "narrow",
+        "refused",
+        "notes",
+        "guided",
+        "draft",
+    ):
         add_project(database, name, "ranking", FOUR)
     add_project(database, "thumbs", "thumbs", FOUR)
     add_project(database, "pairs", "pairwise", [["first", "second"]] * 30)
@@ -44,6 +56,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     beside = {"criteria": ("helpful", "honest"), "reasons": ("correct", "shorter")}
     add_project(database, "beside", "ranking", FOUR, **beside)
     add_project(database, "attack", "ranking", [[ATTACK, f"{ATTACK} again"]])
+    add_project(database, "prefetched", "ranking", [["one", "two"]] * 6)
     add_project(database, "empty", "ranking", [])
     add_comparison(database, 8)
     yield database
@@ -282,6 +295,16 @@ def test_what_was_said_beside_comes_back_when_it_is_reopened_and_after_a_reload(
     expect(page.locator(".submit")).to_have_text("Leave as it is↵")
 
 
+def test_taking_back_what_was_not_rewritten_says_nothing(page: Page) -> None:
+    opened(page, "edit")
+    live = page.locator(".ls > .sr[role=status]")
+    expect(live).to_have_text("Next prompt. 1 answer.")
+    press(page, "0")
+    expect(live).to_have_text("Next prompt. 1 answer.")
+    press(page, "r", "Escape", "0")
+    expect(live).to_have_text("Answer A is as it was.")
+
+
 def test_the_mouse_ranks_drags_and_skips(page: Page, database: Database) -> None:
     opened(page, "mouse")
     page.get_by_role("radiogroup", name="Rank for answer A").get_by_role("radio", name="Rank 2").click()
@@ -354,6 +377,29 @@ def test_offline_judgments_are_kept_over_a_reload_and_counted_once(
     page.evaluate("window.dispatchEvent(new Event('online'))")
     saved(page)
     assert [len(about(database, one)) for one in judged] == [1, 1]
+
+
+def test_two_items_lie_ready_where_the_server_does_not_answer_any_more(page: Page, context: BrowserContext) -> None:
+    opened(page, "prefetched")
+    context.route("**/api/label/**", lambda route: route.abort())
+    judged = [submitted(page, "1", "2") for _ in range(2)]
+    assert item(page) and item(page) not in judged
+    expect(page.locator(".save")).to_have_text("Kept here, offline: 2 judgments to send")
+
+
+def test_a_draft_outlives_its_tab(page: Page, context: BrowserContext) -> None:
+    opened(page, "draft")
+    here = item(page)
+    press(page, "a", "3", "n")
+    page.keyboard.type("so far")
+    tab = page.evaluate("sessionStorage['plumbline-tab']")
+    page.close()
+    again = context.new_page()
+    again.add_init_script(f"sessionStorage['plumbline-tab'] = '{tab}'")  # as a browser reopens a closed tab
+    opened(again, "draft")
+    assert item(again) == here
+    expect(again.locator('[data-slot="3"] .chip')).to_have_text("A")
+    expect(again.locator(".note").nth(1)).to_have_value("so far")
 
 
 def test_an_answer_lost_on_the_way_back_does_not_count_twice(

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from labeling.data_page import KINDS, import_upload, sources
-from labeling.projects_page import (
+from labeling.project_form import (
     GUIDELINES,
     INSTRUCTIONS,
     NEW,
@@ -22,10 +21,11 @@ from labeling.projects_page import (
     texts_for,
     values_of,
 )
+from labeling.sampling_form import own_of
 from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow, NotFound
-from storage.records import Assignment, Message, Project, now
+from storage.records import Assignment, Message, Project, Sampling, now
 from tests.makers import project, prompt, version
 
 GOOD: dict[str, Any] = {
@@ -43,6 +43,9 @@ GOOD: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
     "max_tokens": 160,
+    "seed": 0,
+    "system": "",
+    "own": None,
     "overlap": 1,
     "calibration": False,
     "gold": 0,
@@ -177,7 +180,7 @@ def test_another_feedback_type_brings_its_own_texts_where_nobody_has_written_any
     begun = texts_for("thumbs", INSTRUCTIONS["ranking"], GUIDELINES["ranking"].strip(), 4)
     assert begun == ("Is this answer good enough to send?", GUIDELINES["thumbs"], 4)
     kept, *_ = texts_for("thumbs", "Is it kind?", "", 4)
-    assert kept == gr.skip()
+    assert kept is None
 
 
 def uploaded(folder: Path, *lines: str) -> str:
@@ -261,3 +264,33 @@ def test_every_kind_says_which_shapes_it_takes() -> None:
 def test_a_kind_that_is_none_is_refused(database: Database, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="Say what the rows are"):
         import_upload(database, uploaded(tmp_path, *SHOWN), "Pictures", "book", "Own", lambda messages: "")
+
+
+OWN = {"rows": [{"version": "base", "temperature": "0,2", "system": " Be brief. "}, {"version": "gone", "seed": "4"}]}
+
+
+def test_what_is_typed_for_a_version_is_its_own_and_the_rest_is_the_projects(with_base: Database) -> None:
+    saved = projects.save(with_base, made(with_base, own=OWN, seed=7, top_p=0.9))
+
+    assert saved.samplings == {"base": Sampling(0.2, 0.9, 160, 7, "Be brief.")}
+    assert saved.sampling_of("base") != saved.sampling_of("another") == saved.sampling
+    assert projects.get(with_base, saved.id) == saved
+    # when the project draws otherwise, what was not typed follows it
+    again = project_from(with_base, [saved.id, *values_of(with_base, saved.id)])
+    assert again.samplings == saved.samplings
+    fields = list({**GOOD, "chosen": saved.id, "own": own_of(saved), "seed": 7, "top_p": 0.5}.values())
+    assert project_from(with_base, fields).sampling_of("base") == Sampling(0.2, 0.5, 160, 7, "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"temperature": "warm"}, "Temperature of base: a number, not 'warm'."),
+        ({"temperature": "3"}, "Temperature of base: a number from 0 to 2; it is 3."),
+        ({"max_tokens": "600"}, "Longest answer: base has 512 tokens for prompt and answer together"),
+        ({"seed": "-1"}, "Seed of base: a whole number from 0"),
+    ],
+)
+def test_what_a_version_cannot_do_is_said_by_its_name(with_base: Database, row: dict[str, str], problem: str) -> None:
+    with pytest.raises(BadInput, match=problem):
+        made(with_base, own={"rows": [{"version": "base", **row}]})

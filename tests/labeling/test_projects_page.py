@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from storage import judgments, projects
+from storage import judgments, model_versions, projects
 from storage.database import Database
+from storage.records import Sampling
 from tests.labeling.judging_app import add_project, add_versions, judging_app, new_queue, serving
+from tests.makers import version
 
 pytestmark = pytest.mark.browser
 
@@ -84,3 +86,25 @@ def test_a_project_that_is_chosen_is_shown_as_it_is_asked(page: Page) -> None:
     expect(seen).to_have_attribute("data-mode", "edit")
     expect(seen.get_by_role("button", name="wrong")).to_be_visible()
     expect(page.get_by_label("Edit", exact=True)).to_be_checked()
+
+
+def test_a_version_may_be_drawn_from_otherwise_than_the_project(page: Page, database: Database) -> None:
+    model_versions.add(database, version("v2"))
+    page.reload()
+    page.wait_for_selector(".preview.ready")
+    choose(page, "project", "A new project")
+    expect(page.get_by_label("Name")).to_have_value("")
+    page.get_by_label("Name").fill("Two")
+    choose(page, "versions", "base")  # beside the newest, which is there already
+    page.keyboard.press("Escape")
+    page.get_by_text("Let a version answer otherwise").click()
+    other = page.get_by_role("group", name="base")
+    other.get_by_label("Temperature").fill("0.2")
+    other.get_by_label("System prompt").fill("Be brief.")
+    page.locator("#save").click()
+    expect(page.get_by_text("Two is saved.")).to_be_visible()
+    (saved,) = [one for one in projects.list_all(database) if one.name == "Two"]
+    assert saved.samplings == {"base": Sampling(0.2, 1.0, 256, 0, "Be brief.")}
+    page.reload()
+    page.wait_for_selector(".preview.ready")
+    expect(page.get_by_role("group", name="base").get_by_label("Temperature")).to_have_value("0.2")

@@ -14,9 +14,10 @@ from fastapi.testclient import TestClient
 
 from labeling import quality
 from labeling.agreement import Measured
+from labeling.blind import NAMES_SEEN
+from labeling.conflicts import conflicts, said_about, said_by
 from labeling.quality import Material, Reading
 from labeling.quality_routes import material, quality_router
-from labeling.routes import NAMES_SEEN
 from storage import judgments, prompts, responses
 from storage.database import Database
 from storage.errors import AppError
@@ -152,25 +153,27 @@ def votes(*best: str, kind: str = "ranking") -> list[Judgment]:
 
 
 def test_a_split_is_said_in_votes() -> None:
-    assert quality.said_about(votes("A", "B", "A", "")) == "2 for A, 1 tie, 1 for B"
-    assert [quality.said_by(one) for one in votes("B", "")] == ["B, then A", "A and B"]
+    assert said_about(votes("A", "B", "A", "")) == "2 for A, 1 for B, 1 tie"
+    assert [said_by(one) for one in votes("B", "")] == ["B, then A", "tie"]
+    bad = [replace(one, flags=("both_bad",)) for one in votes("", "")]
+    assert (said_about([*bad, *votes("")]), said_by(bad[0])) == ("2 both bad, 1 tie", "both bad")
     thumbs = [
         judgment("q", Rating("a", up), labeler=str(up), displayed_order=("a",), feedback_type="thumbs")
         for up in (True, False)
     ]
-    assert quality.said_about(thumbs) == "A: 1 up, 1 down"
+    assert said_about(thumbs) == "A: 1 up, 1 down"
 
 
 @pytest.mark.parametrize(("best", "is_conflict"), [("AB", True), ("AAAB", True), ("AAAAAB", False), ("A", False)])
 def test_people_conflict_where_they_differ_on_more_than_a_third(best: str, is_conflict: bool) -> None:
     told = Material(votes(*best), {}, {})
-    assert bool(quality.conflicts(told, {})) is is_conflict  # AAAB: 3 of 6 pairs differ; AAAAAB: 5 of 15
+    assert bool(conflicts(told, {})) is is_conflict  # AAAB: 3 of 6 pairs differ; AAAAAB: 5 of 15
 
 
 def test_the_most_split_comes_first_then_what_was_skipped_and_what_is_settled_is_gone() -> None:
     one, other = votes("A", "B"), [replace(vote, prompt_id="r") for vote in votes("A", "A", "B")]
     told = Material([*other, *one], {}, {})
-    found = quality.conflicts(told, {"s": ["no idea", "not mine"]})
+    found = conflicts(told, {"s": ["no idea", "not mine"]})
     assert [(conflict.prompt, conflict.said) for conflict in found] == [
         ("q", "1 for A, 1 for B"),
         ("r", "2 for A, 1 for B"),
@@ -178,7 +181,7 @@ def test_the_most_split_comes_first_then_what_was_skipped_and_what_is_settled_is
     ]
     assert found[2].why == "no idea; not mine"
     settled = replace(one[0], labeler="lead", flags=(ADJUDICATED,))
-    assert [conflict.prompt for conflict in quality.conflicts(Material([*other, *one, settled], {}, {}), {})] == ["r"]
+    assert [conflict.prompt for conflict in conflicts(Material([*other, *one, settled], {}, {}), {})] == ["r"]
 
 
 # ---- the routes -----------------------------------------------------------------------------------------------------

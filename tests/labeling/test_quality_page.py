@@ -13,14 +13,15 @@ from playwright.sync_api import Page, expect
 
 from labeling import quality_page
 from labeling.assignment import Queue
+from labeling.conflicts import said_by
 from labeling.guard import Guard
 from labeling.quality_routes import quality_router
 from storage import judgments
 from storage.database import Database
 from storage.errors import AppError
-from storage.records import ADJUDICATED, GOLD, Person
+from storage.records import ADJUDICATED, GOLD, Demonstration, Person
 from tests.labeling.judged_project import judged_project
-from tests.labeling.judging_app import ASSETS, new_queue, serving
+from tests.labeling.judging_app import ASSETS, add_project, add_versions, new_queue, serving
 
 pytestmark = pytest.mark.browser
 
@@ -57,6 +58,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database.open(tmp_path_factory.mktemp("quality") / "plumbline.duckdb")
     for kind in ("ranking", "pairwise", "thumbs"):
         judged_project(database, kind)
+    add_versions(database, "base")
+    add_project(database, "edit", "edit", [["A draft.", "Another draft."]])
     yield database
     database.close()
 
@@ -117,6 +120,44 @@ def test_a_known_answer_is_given_to_what_nobody_has_judged(page: Page, database:
     dialog.get_by_role("button", name="Settle", exact=True).click()
     expect(page.locator(".notice")).to_contain_text("unannounced")
     assert judgments.flagged(database, "thumbs", GOLD)[-1].labeler == "lead"
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice", "said"),
+    [
+        ("pairwise", "Both bad", "both bad"),
+        ("pairwise", "Tie", "tie"),
+        ("ranking", "All bad", "both bad"),
+        ("ranking", "Tie", "tie"),
+        ("thumbs", "All bad", "A down, B down"),
+    ],
+)
+def test_a_lead_may_say_that_none_is_better_or_good(
+    page: Page, database: Database, kind: str, choice: str, said: str
+) -> None:
+    opened(page, kind)
+    page.get_by_role("button", name="Settle:").first.click()
+    dialog = page.locator("dialog[open]")
+    dialog.get_by_role("radio").first.click()  # what is said of all takes this back
+    dialog.get_by_role("radio", name=choice, exact=True).click()
+    dialog.get_by_role("button", name="Settle", exact=True).click()
+    expect(page.locator(".notice")).to_contain_text("kept apart")
+    assert said_by(judgments.list_all(database, kind)[-1]) == said
+
+
+def test_a_lead_writes_the_ideal_answer_and_says_nothing_of_the_others(page: Page, database: Database) -> None:
+    opened(page, "edit")
+    page.get_by_role("button", name="Write an ideal answer").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog.get_by_role("checkbox")).to_have_count(0)
+    dialog.get_by_role("button", name="Settle", exact=True).click()
+    expect(dialog.get_by_text("Rewrite at least one answer")).to_be_visible()
+    dialog.get_by_role("button", name="Rewrite answer B").click()
+    dialog.get_by_label("Answer B as it should have been").fill("Ideal.")
+    dialog.get_by_role("button", name="Settle", exact=True).click()
+    expect(page.locator(".notice")).to_contain_text("kept apart")
+    (stored,) = judgments.list_all(database, "edit")
+    assert stored.verdicts == (Demonstration("Ideal.", improves=stored.displayed_order[1], preferred=True),)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from labeling.routes import TOO_FAST
+from labeling.assignment import Queue
+from labeling.reading import TOO_FAST
 from storage import assignments, judgments, projects
 from storage.database import Database
 from storage.records import Demonstration, Ranking, Score
@@ -19,10 +20,15 @@ THREE = [["one", "two", "three"]] * 6
 
 
 @pytest.fixture
-def client(database: Database) -> TestClient:
+def queue(database: Database) -> Queue:
+    return new_queue(database)
+
+
+@pytest.fixture
+def client(database: Database, queue: Queue) -> TestClient:
     add_versions(database, "base", "v1")
     add_project(database, "rank", "ranking", THREE)
-    return TestClient(judging_api(database, new_queue(database)))
+    return TestClient(judging_api(database, queue))
 
 
 def taken(client: TestClient, count: int = 1, project: str = "rank", **asking: Any) -> list[dict[str, Any]]:
@@ -105,6 +111,42 @@ def test_a_vote_faster_than_reading_is_flagged_not_refused(client: TestClient, d
     assert judgments.list_all(database)[0].flags == (TOO_FAST,)
 
 
+@pytest.mark.parametrize(("seconds", "flags"), [(0.15, (TOO_FAST,)), (40.0, ())])
+def test_a_change_is_too_fast_where_both_times_together_are(
+    client: TestClient, database: Database, seconds: float, flags: tuple[str, ...]
+) -> None:
+    (item,) = taken(client)
+    first = judgment(item, 1, 2, focused_seconds=0.1)
+    client.post("/api/label/judge", json=first)
+    change = judgment(item, 2, 1, focused_seconds=seconds, supersedes=first["key"])  # the page adds up both times
+    assert client.post("/api/label/judge", json=change).status_code == 200
+    assert judgments.standing(database)[0].flags == flags
+
+
+def test_a_refusal_has_its_sentence_and_a_code_for_other_languages(client: TestClient) -> None:
+    (item,) = taken(client)
+    client.post("/api/label/judge", json=judgment(item, 1, 2))
+    answer = client.post("/api/label/judge", json=judgment(item, 1, 2))
+    assert answer.status_code == 400
+    assert answer.json()["error"] == answer.json()["said"]["sentence"]
+    assert answer.json()["said"]["code"] == "judged_already"
+
+
+def test_what_keeps_a_model_from_answering_is_told_to_who_can_mend_it(database: Database) -> None:
+    add_versions(database, "base")
+    project = add_project(database, "rank", "ranking", [["only one"]])
+    queue = new_queue(database, why_waiting=lambda project: "base is not loaded.")
+    client = TestClient(judging_api(database, queue))
+    asking = {"project": project.id, "tab": "tab"}
+
+    told = client.get("/api/label/next", params=asking).json()["progress"]
+    client.cookies.set("lead", "yes")
+    lead = client.get("/api/label/next", params=asking).json()["progress"]
+
+    assert "base" not in str(told) and told["why"][0]["code"] == "model_problem_hidden"
+    assert lead["waiting"] == "base is not loaded." and lead["why"][0]["values"] == {"reason": "base is not loaded."}
+
+
 def test_all_that_is_said_beside_a_ranking_is_stored_and_given_back(client: TestClient, database: Database) -> None:
     projects.save(database, replace(projects.get(database, "rank"), criteria=("helpful",), reasons=("correct",)))
     (item,) = taken(client)
@@ -152,10 +194,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
 
 @pytest.mark.parametrize(("read", "stored"), [(1, 1), (2, 2), (None, 2), (0, 2), (3, 2)])
 def test_a_judgment_keeps_the_guidelines_that_were_read(
-    client: TestClient, database: Database, read: int | None, stored: int
+    client: TestClient, database: Database, queue: Queue, read: int | None, stored: int
 ) -> None:
     (item,) = taken(client)
     projects.save(database, replace(projects.get(database, "rank"), guidelines="Short **first**."))
+    queue.forget()
     assert client.post("/api/label/judge", json=judgment(item, 1, 2, guideline_version=read)).status_code == 200
     assert judgments.list_all(database)[0].guideline_version == stored
 
@@ -224,7 +267,7 @@ def test_names_come_with_the_answer_to_the_judgment_and_not_before(client: TestC
 def test_the_results_say_who_won_whatever_the_letters(client: TestClient, database: Database) -> None:
     project = add_comparison(database, 12)
     started = client.post("/api/compare/start", json={"versions": ["v1", "base"]}).json()
-    assert started == {"project": project.id}
+    assert started == {"project": project.id, "leaves": "", "left_out": ""}
     for person in ("maria", "otto"):
         client.cookies.set("person", person)
         for item in taken(client, count=12, project=project.id):

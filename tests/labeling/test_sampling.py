@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from labeling import sampling
+from labeling.answering import rendered, seed_of
 from labeling.assignment import Queue
 from labeling.comparison import comparison_of
 from labeling.engines.client import Completion
 from labeling.engines.template import INSTRUCTION_TEMPLATE
 from labeling.prompt_length import too_long
-from labeling.sampling import Sampler, seed_of, shares_of
+from labeling.sampling import Sampler, shares_of
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.errors import EngineRefused, EngineUnavailable
@@ -213,4 +213,4 @@ def test_a_prompt_too_long_for_the_model_is_said_in_tokens(database: Database, t
 def test_rendering_uses_the_versions_own_template(tmp_path: Path) -> None:
     own = version(base_path=str(tmp_path), template="<<{{ messages[0]['content'] }}>>")
 
-    assert sampling.rendered(own, prompt("Why?")) == "<<Why?>>"
+    assert rendered(own, prompt("Why?")) == "<<Why?>>"

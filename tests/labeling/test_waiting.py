@@ -1,0 +1,90 @@
+"""Why nothing is ready, and when more will come: measured or written down, never guessed."""
+
+from __future__ import annotations
+
+from storage import judgments, prompts, responses
+from storage.database import Database
+from tests.labeling.test_assignment import Clock, queue_of, ranked, sampled
+from tests.makers import project, response, some_prompts
+
+
+def test_an_empty_queue_says_why(database: Database) -> None:
+    asked = project()
+    queue = queue_of(database, why_waiting=lambda project: "The server is starting.")
+
+    assert "Import some" in queue.progress(asked, "ines").waiting
+    prompts.add(database, some_prompts(1))
+    queue.forget()
+    assert queue.progress(asked, "ines").waiting == "The server is starting."
+    assert [one.id for one in queue.unsampled(asked, 5)] == [
+        one.id for one in prompts.in_order(database, held_out=False)
+    ]
+
+
+def test_waiting_says_who_holds_what_is_left_until_when_and_what_was_skipped(database: Database) -> None:
+    asked = project()
+    sampled(database, asked, 3)
+    clock = Clock()
+    queue = queue_of(database, clock=clock)
+    hers = queue.take(asked, "ines", 3, "t1")
+    clock.run_on(600)
+
+    assert queue.progress(asked, "tom").waiting == (
+        "3 prompts are open with others or in another tab; what is not judged there comes free, the first in 20 min."
+    )
+    queue.judge(ranked(hers[0]))
+    queue.skip(hers[1].assignment.id, "ines", "odd")
+    assert queue.progress(asked, "ines").waiting == (
+        "1 prompt is open with somebody else or in another tab; if it is not judged there, it comes free in 20 min. "
+        "1 prompt is left that you skipped."
+    )
+    queue.judge(ranked(hers[2]))
+    assert queue.progress(asked, "ines").waiting == "1 prompt is left that you skipped."
+    queue.judge(ranked(queue.take(asked, "tom", 1, "t2")[0]))
+    assert queue.progress(asked, "tom").waiting == "Every prompt here is judged. Thank you."
+
+
+def test_when_more_answers_come_is_said_at_the_pace_of_the_last_ones(database: Database) -> None:
+    asked = project()
+    prompts.add(database, some_prompts(8))
+    clock = Clock()
+    queue = queue_of(database, clock=clock)
+    unmeasured = "The model is writing more answers; how long that takes is not measured yet."
+    assert queue.progress(asked, "ines").waiting == unmeasured
+
+    for took in (20, 90, 40):
+        (asks, *_) = queue.unsampled(asked, 24)
+        clock.run_on(took)
+        new = [response(asks.id, str(n), project_id=asked.id) for n in range(2)]
+        responses.add(database, new)
+        queue.add_responses(asked, new)
+        queue.judge(ranked(queue.take(asked, "ines", 1, "t1")[0]))
+    clock.run_on(10)
+
+    soon = "The model is writing more answers; at the pace of the last ones, the next come in about 30 sec."
+    assert queue.progress(asked, "ines").waiting == soon  # the median of 20, 90 and 40, 10 seconds ago
+    clock.run_on(31)
+    late = "The model is writing more answers; it is taking longer than for the last ones, which took 40 sec."
+    assert queue.progress(asked, "ines").waiting == late
+
+
+def test_a_pool_that_was_full_does_not_make_the_pace_look_slow(database: Database) -> None:
+    asked = project()
+    added = some_prompts(3)
+    prompts.add(database, added)
+    clock = Clock()
+    queue = queue_of(database, clock=clock)
+
+    for one in added[:2]:
+        queue.unsampled(asked, 24)
+        clock.run_on(20)
+        new = [response(one.id, str(n), project_id=asked.id) for n in range(2)]
+        responses.add(database, new)
+        queue.add_responses(asked, new)
+        assert queue.unsampled(asked, 1) == []  # one item is ready: enough
+        clock.run_on(3600)
+        queue.judge(ranked(queue.take(asked, "ines", 1, "t1")[0]))
+
+    queue.unsampled(asked, 24)
+    assert queue.progress(asked, "ines").waiting.endswith("the next come in about 20 sec.")
+    assert len(judgments.list_all(database)) == 2
