@@ -21,7 +21,7 @@ import time
 import warnings
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -55,25 +55,25 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from alignment import models_page, run_queue, runs_page
-from alignment.base_models import add_base, already_there
+from alignment.base_models import add_base, already_there, note_what_was_not_noted
 from alignment.devices import gpus
 from alignment.models_routes import models_router
 from alignment.new_run_routes import new_run_router
 from alignment.preflight_routes import preflight_router
 from alignment.routes import runs_router
 from labeling import compare_page, data_page, label_page, projects_page, quality_page
+from labeling.answering import Answerers, endpoints_of
 from labeling.assignment import Queue
 from labeling.compare_routes import compare_router
-from labeling.comparison import comparison_of, win_rate_of
-from labeling.engines import vllm_server
+from labeling.comparison import comparison_of, leaving, win_rate_of
+from labeling.engines.choice import engines_of
 from labeling.engines.faithful import Trained, template_fingerprint
-from labeling.engines.model_folder import tokenizer_fingerprint
-from labeling.engines.model_server import Command, embedded_command
-from labeling.engines.supervisor import Adopted, Engines, ServedVersion
+from labeling.engines.supervisor import Engines, ServedVersion
 from labeling.feedback import feedback_type
 from labeling.first_project import add_first_project
 from labeling.guard import Guard
 from labeling.identity import Identity, identity_router
+from labeling.own_prompts import OwnPrompts
 from labeling.prompt_length import too_long
 from labeling.quality_routes import quality_router
 from labeling.routes import label_router
@@ -110,6 +110,7 @@ class Services:
     queue: Queue
     sampler: Sampler
     identity: Identity
+    own_prompts: OwnPrompts
 
 
 def main() -> int:
@@ -140,15 +141,18 @@ def running(chosen: Settings, model: str = "") -> Iterator[Services]:
         database = Database.open(chosen.database)
         stack.callback(database.close)
         _first_start(database, model)
-        engines = stack.enter_context(_engines(chosen))
+        endpoints = endpoints_of(database, chosen.endpoints.values())
+        stack.callback(endpoints.close)
+        engines = stack.enter_context(engines_of(chosen, database, [gpu.name for gpu in gpus()]))
         queue = Queue(
             database,
             minimum_responses=lambda name: feedback_type(name).minimum_responses,
             why_waiting=lambda project: sampler.problem(project),
         )
-        sampler = Sampler(database, queue, engines)
+        sampler = Sampler(database, queue, engines, endpoints=endpoints)
         identity = Identity(database, chosen)
-        services = Services(chosen, database, engines, queue, sampler, identity)
+        own_prompts = OwnPrompts(database, Answerers(engines, endpoints))
+        services = Services(chosen, database, engines, queue, sampler, identity, own_prompts)
         stack.enter_context(_kept_in_step(services))
         stack.enter_context(sampler.running())
         yield services
@@ -194,9 +198,17 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
     database, home, identity = services.database, services.settings.home, services.identity
     person_of = identity.person_of
     app.include_router(label_router(services.queue, database, person_of))
-    app.include_router(compare_router(database, person_of, lambda a, b, person: _comparison(services, a, b, person)))
+    app.include_router(
+        compare_router(
+            database,
+            person_of,
+            lambda a, b, person: _comparison(services, a, b, person),
+            lambda a, b: leaving(database, a, b),
+            services.own_prompts,
+        )
+    )
     app.include_router(quality_router(services.queue, database, person_of))
-    app.include_router(data_page.data_router(database, person_of))
+    app.include_router(data_page.data_router(database, person_of, lambda: _new_work(services)))
     app.include_router(preflight_router(database, person_of, home))  # its paths begin like those of one run
     app.include_router(runs_router(database, person_of))
     app.include_router(new_run_router(database, person_of, home))
@@ -286,7 +298,7 @@ def keep_in_step(services: Services) -> None:
 
 def serve_what_is_stored(services: Services) -> None:
     """Tells the model servers which versions storage marks as served, and the sampler to look again."""
-    _note_made_with(services.database)
+    note_what_was_not_noted(services.database)
     noted = model_versions.made_with(services.database)
     served = model_versions.served(services.database)
     services.engines.serve([_to_serve(one, noted.get(one.id)) for one in served])
@@ -294,37 +306,8 @@ def serve_what_is_stored(services: Services) -> None:
 
 
 def _to_serve(version: ModelVersion, made_with: model_versions.MadeWith | None) -> ServedVersion:
-    """With what can be checked again: of whole weights that a run made, the fingerprint reads every byte of them."""
-    is_quick = version.adapter_path is not None or version.run_id is None
-    noted = (made_with.tokenizer, made_with.template) if made_with else ("", "")
-    trained = Trained(version.fingerprint if is_quick else "", *noted)
-    template = template_fingerprint(version.template)
+    trained, template = Trained.of(version, made_with), template_fingerprint(version.template)
     return ServedVersion(version.id, version.base_path, version.adapter_path, version.kind, trained, template)
-
-
-def _note_made_with(database: Database) -> None:
-    """Of versions that are new, which tokenizer and template they were made with."""
-    noted = model_versions.made_with(database)
-    for version in model_versions.list_all(database):
-        if version.id not in noted and Path(version.base_path).is_dir():
-            with suppress(OSError, ValueError):  # damaged files are said where the version is to be served
-                tokenizer, template = tokenizer_fingerprint(version.base_path), template_fingerprint(version.template)
-                model_versions.note_made_with(database, version.id, model_versions.MadeWith(tokenizer, template))
-
-
-def _engines(chosen: Settings) -> Engines:
-    """Who answers: what settings.toml says, or else vLLM where there is a GPU and it is installed."""
-    if chosen.engine.startswith("http"):
-        return Engines(chosen.logs, adopted=Adopted(chosen.engine, os.environ.get("PLUMBLINE_ENGINE_KEY")))
-    return Engines(chosen.logs, _command(chosen, on_gpu=bool(gpus())))
-
-
-def _command(chosen: Settings, on_gpu: bool) -> Command:
-    if chosen.engine == "vllm" or (not chosen.engine and on_gpu and vllm_server.installed()):
-        return vllm_server.VLLM(on_gpu, chosen.engine_arguments)
-    if on_gpu and not chosen.engine:
-        _say("There is a GPU, and vLLM is not installed (`make vllm`): the small server answers, on the processor.")
-    return embedded_command
 
 
 def _first_start(database: Database, model: str) -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.preferred import rater_likes
+from labeling.answering import Answering, rendered, seed_of
 from labeling.engines.reward_scorer import load
-from labeling.sampling import Answering, rendered, seed_of
 from storage.records import DatasetType, ModelVersion, Prompt
 
 SAMPLES = 4

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from assets.starter_model.checker import judge
+from labeling.answering import Answering, rendered, seed_of
 from labeling.engines.client import Completion
-from labeling.sampling import Answering, rendered, seed_of
 from labeling.win_rate import wilson
 from storage.records import ModelVersion, Prompt
 

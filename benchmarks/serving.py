@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+from transformers.utils import logging
 
 from benchmarks.bars import Bar, report
 from benchmarks.serving_parity import Asked, Difference, Trainer, differences, greedy_of_server
@@ -57,6 +58,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shorter, and without the kills: at most a minute")
     quick = parser.parse_args().quick
+    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # as train.py does; its import takes seconds
+    logging.disable_progress_bar()
     if not installed():
         raise SystemExit("This needs vLLM: `make vllm` installs it.")
     with tempfile.TemporaryDirectory() as folder:

@@ -62,8 +62,11 @@ def import_rows(page: Page, kind: str, file: Path, source: str) -> str:
     return said.inner_text()
 
 
-def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> None:
-    """A new project, saved on the projects page. The newest version that is served answers."""
+def make_project(page: Page, name: str, feedback: str, *, sources: str = "", calibration: bool = False) -> None:
+    """A new project, saved on the projects page. The newest version that is served answers.
+
+    `calibration`: everybody judges the same prompts.
+    """
     page.goto("/projects/")
     field = page.locator("#name textarea, #name input").first
     expect(field).not_to_have_value("")  # the newest project is shown; before that, what is typed would be overwritten
@@ -76,6 +79,8 @@ def make_project(page: Page, name: str, feedback: str, *, sources: str = "") -> 
         page.locator("#sources input").click()
         page.get_by_role("option", name=sources).click()
         page.keyboard.press("Escape")
+    if calibration:
+        page.locator("#calibration input").check()
     page.locator("#save").click()
     expect(page.locator("#part-said .say")).to_contain_text("is saved")
     page.get_by_role("link", name="Open it on the label page").click()
