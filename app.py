@@ -81,7 +81,7 @@ from labeling.sampling import Sampler
 from storage import model_versions, projects, settings
 from storage.database import Database
 from storage.errors import AppError
-from storage.records import Message, ModelVersion, Person, Project, Role
+from storage.records import Message, ModelVersion, Role
 from storage.settings import Settings
 
 ASSETS = Path(__file__).parent / "assets"
@@ -202,7 +202,7 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
         compare_router(
             database,
             person_of,
-            lambda a, b, person: _comparison(services, a, b, person),
+            lambda a, b, person: comparison_of(database, a, b),
             lambda a, b: leaving(database, a, b),
             services.own_prompts,
         )
@@ -249,12 +249,6 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
 def _head(scripts: Sequence[str], styles: Sequence[str]) -> str:
     links = "".join(f'<link rel="stylesheet" href="/ui/{name}">' for name in ("plumbline.css", *styles))
     return links + "".join(f'<script src="/ui/{name}"></script>' for name in ("plumbline.js", *scripts))
-
-
-def _comparison(services: Services, first: str, second: str, person: Person) -> Project:
-    project = comparison_of(services.database, first, second)
-    services.sampler.wake()
-    return project
 
 
 def _fits(services: Services) -> Callable[[Sequence[Message]], str]:

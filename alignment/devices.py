@@ -16,9 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from labeling.engines.free_memory import total_memory
+
 CPU = "cpu"
 _ASKED = "index,uuid,name,memory.total"
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,7 @@ def cores() -> int:
 def memory_mb() -> int:
     """Of the machine, or of the container where that has less."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = int(_CGROUP_LIMIT.read_text())
-    except (OSError, ValueError):  # no such file, or `max`
-        limit = whole
-    return min(whole, limit) // 2**20
+    return min(whole, total_memory()) // 2**20
 
 
 # ---- looking for GPUs -----------------------------------------------------------------------------------------------

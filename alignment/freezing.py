@@ -43,14 +43,15 @@ def rows_of_projects(
     """The rows there would be now.
 
     Judgments: of these projects; of every project and import where none is named. Prompts: those that these projects
-    ask, and of these sources only; all where nothing is named. Documents: of these sources, all where none is named;
+    ask, and of these sources only; all where nothing is named, but what people asked on the compare page only where
+    that source is named. Documents: of these sources, all where none is named;
     the projects say nothing about them.
     """
     if dataset_type == "language_modeling":
         return document_rows(documents.in_order(database, sources=sources))
     if dataset_type == "prompt_only":
         chosen = _prompt_sources(database, project_ids, sources)
-        return prompt_rows(prompts.in_order(database, sources=chosen) if chosen is not None else [])
+        return prompt_rows(prompts.in_sources(database, chosen) if chosen is not None else [])
     return rows_from(dataset_type, *said_in(database, project_ids))
 
 

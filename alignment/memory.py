@@ -39,6 +39,7 @@ ALL_COPIES = 7.0  # of all logits: trl.experimental.orpo keeps two, and its back
 QUANTISED_BYTES = 0.57  # a weight in 4 bits, with the scales of its block
 HOLES = 4  # temporaries a layer that glibc cannot use again, measured at 256 to 1,280 tokens
 PASSES = 1.6  # PPO's passes differ in length, so that one does not fit into the holes of the last; measured
+ASLEEP_MB = 3072  # that a sleeping vLLM may keep of a GPU (CUDA itself, recorded graphs): assumed, never measured
 HEAP_LIMIT = 32 * MB  # glibc's largest threshold: what is larger is given back at once
 WITH_REFERENCE = ("dpo", "kto", "rloo", "ppo")
 
@@ -378,9 +379,15 @@ def in_words(parameters: int) -> str:
 # ---- what there is --------------------------------------------------------------------------------------------------
 
 
-def available(device: str) -> tuple[int, int]:
-    """(free now, in all) in MB, of the machine or of a GPU. (0, 0) where nobody could say."""
-    return _of_gpu(device) if device != "cpu" else _of_machine()
+def available(device: str, handed_over: bool = False) -> tuple[int, int]:
+    """(free, in all) in MB, of the machine or of a GPU. (0, 0) where nobody could say.
+
+    Free now, or, where a GPU is to be `handed_over` before the run starts, then: whoever has it keeps little of it.
+    """
+    if device == "cpu":
+        return _of_machine()
+    free, whole = _of_gpu(device)
+    return (max(free, whole - ASLEEP_MB), whole) if handed_over else (free, whole)
 
 
 def _of_machine() -> tuple[int, int]:

@@ -54,7 +54,10 @@ POLITENESS = 5
 
 @dataclass(frozen=True)
 class Asked:
-    """All that is to be looked at. `fault`: why nothing scores the answers, where the method asks for something."""
+    """All that is to be looked at. `fault`: why nothing scores the answers, where the method asks for something.
+
+    handed_over: GPUs of the run that others have now, and let go of before it starts.
+    """
 
     method: str
     settings: Mapping[str, Any]
@@ -71,6 +74,7 @@ class Asked:
     scored_by: Mapping[str, Any] | None = None
     gold: Mapping[str, str] | None = None
     sampled_by: str = ""
+    handed_over: Sequence[str] = ()
 
     @property
     def scoring(self) -> dict[str, Any]:
@@ -260,20 +264,24 @@ class Job:
     def _check_memory(self, plan: Plan) -> bool:
         """Whether there is room to try."""
         parts = memory.estimate(plan)
-        free, whole = memory.available(plan.device) if self.launch.where == "local" else (0, 0)
-        fits = setting_checks.fits(plan, parts, free)
+        then = plan.device in self.asked.handed_over
+        free, whole = memory.available(plan.device, then) if self.launch.where == "local" else (0, 0)
+        fits = setting_checks.fits(plan, parts, free, "free when it starts" if then else "free")
         self.checks.append(fits)
         told = {"device": plan.device, "available_mb": free, "total_mb": whole, "parts": [asdict(one) for one in parts]}
         self.tell(memory=told)
         return fits.kind != "bad"
 
     def _time(self, seen: Seen) -> dict[str, Any] | None:
-        """None where there is nothing to time: a run that could not start, or one on another machine."""
+        """None where there is nothing to time: a run that could not start, or one on another machine.
+
+        Nothing is tried on a GPU that others have now: it would take memory from whoever answers or trains there.
+        """
         usable = seen.usable
         step = timing.of_earlier([Earlier(**run) for run in self.asked.earlier], self.method)
         startable = all(check.kind != "bad" for check in self.checks) and self.launch.where == "local"
         asks_elsewhere = isinstance(understood(self.asked.scored_by), Judge)  # nothing is sent before the run
-        if step is None and startable and not asks_elsewhere:
+        if step is None and startable and not asks_elsewhere and not self.asked.handed_over:
             environment = self._environment()
             step = timing.measure(self.method, usable, self.parent, self.asked.scoring, self.folder, environment)
         if step is None:

@@ -26,7 +26,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from alignment import devices, run_directory
+from alignment import devices, run_directory, shared_devices
 from alignment.launchers.environment import environment_for
 from alignment.launchers.launch import Launch
 from alignment.launchers.local import REPOSITORY
@@ -225,6 +225,7 @@ def asked(database: Database, body: PreflightBody, home: Path) -> Asked:
         unknown_licences=_unknown_licences(database, snapshot),
         earlier=[asdict(one) for one in earlier(database, method, parent, launch)],
         ray_address=read_home(home).ray_address,
+        handed_over=shared_devices.had_by_others(database, launch),
     )
 
 

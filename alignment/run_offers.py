@@ -125,9 +125,10 @@ def _judged(
 
 
 def _unjudged(database: Database, reads: DatasetType, of: str) -> Found:
-    """Held-out ones are never learned from, so they are not counted."""
+    """As a snapshot would: nothing held out, and what people asked on the compare page only where it is named."""
     column = FROM_SOURCES[reads]
-    named = [one for one in _sources(database, reads) if of in (EVERYTHING, one["source"])]
+    there = _sources(database, reads)
+    named = [one for one in there if one["source"] == of or (of == EVERYTHING and one["source"] != prompts.OWN_PROMPTS)]
     rows = sum(int(str(one[column])) - int(str(one["held_out"])) for one in named)
     unknown = any(str(one["licence"]).strip().lower() in documents.UNKNOWN_LICENCES for one in named)
     return Found({"rows": rows}, unknown_licence=unknown)

@@ -28,7 +28,7 @@ from alignment.methods.base import Method, Parent, TunedMethod, adapter_settings
 from alignment.methods.online import OnlineMethod, refuse_reward_model
 from alignment.methods.ppo import PPO
 from alignment.model_size import parameters
-from alignment.scorers.chosen import named, named_function, told
+from alignment.scorers.chosen import named, named_function, told, understood
 from alignment.scorers.functions import Function
 from alignment.setting_faults import title_of
 from storage import model_versions, prompts
@@ -161,6 +161,14 @@ def _first_of_line(version: ModelVersion, there: Mapping[str, ModelVersion]) -> 
     while parent := there.get(version.parent_id or ""):
         version = parent
     return version
+
+
+def note_confidential(database: Database, directory: Path) -> None:
+    """Into run.json, just before a run begins: what was marked while it waited, or before it was resumed, holds too."""
+    described = run_directory.read_run(directory)
+    scored_by = told(understood(described.get("scored_by")), prompts.confidential_hashes(database))
+    if scored_by != described.get("scored_by"):
+        run_directory.write_json(directory / run_directory.RUN, {**described, "scored_by": scored_by})
 
 
 # ---- the adapter of the parent --------------------------------------------------------------------------------------

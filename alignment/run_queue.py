@@ -25,6 +25,7 @@ from alignment.progress import message_of
 from alignment.run_directory import DirectoryState, Outcome
 from alignment.run_preparation import (
     described,
+    note_confidential,
     prepare,
     refuse,
     refuse_sampler,
@@ -37,6 +38,7 @@ from labeling.engines.model_folder import served_context
 from storage import leases, model_versions, runs, snapshots
 from storage.database import Database
 from storage.errors import AppError, BadInput
+from storage.leases import SERVER
 from storage.model_versions import MadeWith
 from storage.records import RUN_ENDED, ModelVersion, Run, now
 from storage.settings import read_home
@@ -181,8 +183,8 @@ def _shortest_line(database: Database) -> str:
     """The first GPU with the fewest runs, among those one that puts no server to sleep; the processor without GPUs."""
     names = [gpu.name for gpu in devices.gpus()] or [devices.CPU]
     waiting = [name for run in runs.unfinished(database) for name in Launch.of(run.launch).devices]
-    shared = {lease.device for lease in leases.list_all(database)}
-    return min(names, key=lambda name: (waiting.count(name), name in shared))
+    serving = {lease.device for lease in leases.list_all(database) if lease.holder == SERVER}
+    return min(names, key=lambda name: (waiting.count(name), name in serving))
 
 
 # ---- one pass over all runs -----------------------------------------------------------------------------------------
@@ -228,6 +230,7 @@ def _next_in(line: Sequence[Run], training: Sequence[Run]) -> list[Run]:
 
 def _launch(database: Database, run: Run, launcher: Launcher) -> None:
     try:
+        note_confidential(database, Path(run.directory))
         launcher.submit(Path(run.directory))
         started = launcher.status(Path(run.directory)) != "prepared"
     except AppError as error:

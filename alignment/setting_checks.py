@@ -146,10 +146,10 @@ def disk(method: Method, model: Shape, free_mb: int, child: bool = False) -> Che
     return Check("bad", "Not enough disk for the checkpoints", figure, detail, ways_out)
 
 
-def fits(plan: Plan, parts: Sequence[Part], free_mb: int) -> Check:
-    """Whether the estimate stays within what is free now."""
+def fits(plan: Plan, parts: Sequence[Part], free_mb: int, free: str = "free") -> Check:
+    """Whether the estimate stays within what is free when it starts. `free`: how that is said."""
     needed = memory.total_mb(parts)
-    figure = f"{_gb(needed)} of {_gb(free_mb)} GB free"
+    figure = f"{_gb(needed)} of {_gb(free_mb)} GB {free}"
     if not free_mb:
         detail = "Nobody could say how much is free there."
         return Check("warn", "Memory is not known", f"{_gb(needed)} GB needed", detail)

@@ -22,7 +22,7 @@ from alignment.progress import time_left
 from storage import leases, runs
 from storage.database import Database
 from storage.errors import NotFound
-from storage.leases import NOBODY, SERVER, Lease
+from storage.leases import CPU, NOBODY, SERVER, Lease
 from storage.records import Run, now
 
 LETTING_GO_SECONDS = 30.0  # that a process may still be there, with its memory, after it has written its outcome
@@ -53,6 +53,15 @@ def may_start(database: Database, run: Run) -> bool:
 def of(database: Database, run: Run) -> list[Lease]:
     """Of the devices that this run needs and shares, who has them."""
     return [lease for lease in leases.list_all(database) if _needs(lease.device, run)]
+
+
+def had_by_others(database: Database, launch: Launch) -> list[str]:
+    """Of the GPUs that such a run would need, those that somebody has now and lets go of before it starts.
+
+    Not the processor: its memory also holds what has nothing to do with us.
+    """
+    held = {lease.device for lease in leases.list_all(database) if lease.holder != NOBODY}
+    return [device for device in launch.devices if device in held and device != CPU]
 
 
 def is_being_freed(held: Sequence[Lease], run: Run) -> bool:

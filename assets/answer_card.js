@@ -57,10 +57,10 @@ class AnswerCard {
     return { criterion, group, row: make("div", "score-row", make("span", { class: "sl", dir: "auto", "aria-hidden": "true" }, criterion), group.element) };
   }
 
-  /** Compared with the answer `letter`, from which `n` words differ; null where nothing is compared. */
+  /** Compared with the answer `letter`: how many words only this one has (`here`), and only that one (`there`); null where nothing is. */
   paintDifference(found) {
     this.difference.hidden = found === null;
-    if (found) this.difference.textContent = found.letter ? words(found.n ? "differ" : "differ_none", found) : words("differ_others");
+    if (found) this.difference.textContent = found.letter ? words(found.here || found.there ? "differ" : "differ_none", found) : words("differ_others");
   }
 
   openNote() {

@@ -84,10 +84,11 @@ class ComparePage {
     this.timer = setTimeout(() => this.start(), LOOK_AGAIN);
   }
 
-  /** `mayLeave`: somebody has read that prompts leave this machine, and wants it. */
-  async picked(mayLeave = false) {
+  /** `mayLeave`: somebody has read that prompts of this very pair leave this machine, and wants it. */
+  async picked([a, b] = this.pickers.map((picker) => picker.value), mayLeave = false) {
     this.stopAsking();
-    const [a, b] = this.pickers.map((picker) => picker.value);
+    const pair = this.pair = [a, b];
+    this.state.hidden = this.own.element.hidden = true; // what they say and send is about the pair before
     this.root.querySelector(".pickers").hidden = false;
     history.replaceState(null, "", `?${new URLSearchParams({ a, b })}`);
     clearTimeout(this.timer);
@@ -95,12 +96,13 @@ class ComparePage {
     fill(this.notice);
     results(this.results, null, {});
     try {
-      const begun = await api("/api/compare/start", { body: { versions: [a, b], may_leave: mayLeave } });
-      if (!begun.project) return this.nothing("leaves", "Prompts would leave this machine", begun.leaves, button("arrow-up", "Send them", () => this.picked(true)));
+      const begun = await api("/api/compare/start", { body: { versions: pair, may_leave: mayLeave } });
+      if (this.pair !== pair) return;
+      if (!begun.project) return this.nothing("leaves", "Prompts would leave this machine", begun.leaves, button("arrow-up", "Send them", () => this.picked(pair, true)));
       this.comparison = begun.project;
-      fill(this.notice, versions.notice(this.versions, [a, b], begun.left_out));
+      fill(this.notice, versions.notice(this.versions, pair, begun.left_out));
     } catch (error) {
-      return this.nothing("error", "This did not work", error.message);
+      return this.pair === pair && this.nothing("error", "This did not work", error.message);
     }
     const feed = new Feed({ outbox: this.outbox, project: this.comparison, changed: () => this.feed === feed && this.fed() });
     this.feed = feed;
@@ -160,7 +162,7 @@ class ComparePage {
     this.cards = entry.item.responses.map((response, index) => this.card(response, index));
     fill(this.grid, this.cards.map((card) => card.element));
     this.paint();
-    this.attention.restart();
+    this.attention.restart(entry.seconds);
     this.prompt.focus({ preventScroll: true });
     this.live.textContent = "Next prompt. Two answers.";
     cards.painted(() => this.entry === entry && this.arrived());
@@ -184,7 +186,7 @@ class ComparePage {
 
   async ask(text) {
     this.stopAsking();
-    if (this.entry?.item && !this.entry.own && !this.entry.key) this.before = this.entry;
+    if (this.entry?.item && !this.entry.own && !this.entry.key) this.before = Object.assign(this.entry, { seconds: this.attention.seconds() });
     const asking = new AbortController(), entry = { own: true, item: null, choice: null, key: null, names: null };
     this.asking = asking;
     this.begin(entry, text);
@@ -216,7 +218,8 @@ class ComparePage {
     this.setState("item");
     fill(this.prompt, make("div", "turn", make("div", "text", make("p", "", text))));
     this.cards = ["", ""].map((none, index) => this.card({ id: null, html: none, text: null }, index));
-    this.writing = ownPrompt.coming(this.cards);
+    const whole = this.versions.some((version) => version.endpoint && this.pair.includes(version.id));
+    this.writing = ownPrompt.coming(this.cards, whole);
     fill(this.grid, this.cards.map((card) => card.element));
     this.paint();
     this.attention.restart();

@@ -8,11 +8,13 @@ const MOST_CELLS = 1_000_000; // of the table that finds the longest common part
 const SEGMENTS = new Intl.Segmenter(undefined, { granularity: "word" });
 const MATHML = "http://www.w3.org/1998/Math/MathML";
 
-/** Marks in `element` what `other` does not say there, both rendered text; returns how many words that are. */
+/** Marks in `element` what `other` does not say there, both rendered text. Returns how many words only either of them has. */
 function mark(element, other) {
-  const here = wordsOf(element), different = differing(wordsOf(other).map((one) => one.text), here.map((one) => one.text));
-  for (const run of runsOf(here, different).reverse()) wrap(run); // from the end, so that places before stay as they are
-  return here.filter(({ isWord }, index) => isWord && different[index]).length;
+  const here = wordsOf(element), there = wordsOf(other);
+  const different = differing(there.map((one) => one.text), here.map((one) => one.text));
+  for (const run of runsOf(here, different.b).reverse()) wrap(run); // from the end, so that places before stay as they are
+  const count = (words, outside) => words.filter(({ isWord }, index) => isWord && outside[index]).length;
+  return { here: count(here, different.b), there: count(there, different.a) };
 }
 
 function unmark(element) {
@@ -64,16 +66,16 @@ function wrap({ node, from, to }) {
 
 /* ---- what is common ---- */
 
-/** For each of `b`, whether it is outside of what `a` and `b` have in common, in order. */
+/** For each of `a` and of `b`, whether it is outside of what both have in common, in order. */
 function differing(a, b) {
-  const different = b.map(() => true);
-  common(a, b, { a: 0, b: 0, aEnd: a.length, bEnd: b.length }, (index) => { different[index] = false; });
+  const different = { a: a.map(() => true), b: b.map(() => true) };
+  common(a, b, { a: 0, b: 0, aEnd: a.length, bEnd: b.length }, (x, y) => { different.a[x] = different.b[y] = false; });
   return different;
 }
 
 function common(a, b, { a: i, b: j, aEnd, bEnd }, keep) {
-  for (; i < aEnd && j < bEnd && a[i] === b[j]; i++, j++) keep(j);
-  for (; i < aEnd && j < bEnd && a[aEnd - 1] === b[bEnd - 1]; aEnd--, bEnd--) keep(bEnd - 1);
+  for (; i < aEnd && j < bEnd && a[i] === b[j]; i++, j++) keep(i, j);
+  for (; i < aEnd && j < bEnd && a[aEnd - 1] === b[bEnd - 1]; aEnd--, bEnd--) keep(aEnd - 1, bEnd - 1);
   const part = { a: i, b: j, aEnd, bEnd };
   if (i === aEnd || j === bEnd) return;
   if ((aEnd - i) * (bEnd - j) <= MOST_CELLS) byTable(a, b, part, keep);
@@ -87,7 +89,7 @@ function byTable(a, b, { a: i, b: j, aEnd, bEnd }, keep) {
     for (let y = bEnd - 1; y >= j; y--)
       cells[at(x, y)] = a[x] === b[y] ? cells[at(x + 1, y + 1)] + 1 : Math.max(cells[at(x + 1, y)], cells[at(x, y + 1)]);
   for (let x = i, y = j; x < aEnd && y < bEnd;) {
-    if (a[x] === b[y]) { keep(y); x++; y++; }
+    if (a[x] === b[y]) { keep(x, y); x++; y++; }
     else if (cells[at(x + 1, y)] >= cells[at(x, y + 1)]) x++;
     else y++;
   }
@@ -99,7 +101,7 @@ function byAnchors(a, b, part, keep) {
   const anchors = increasing(onceInBoth(a, b, part));
   for (const [x, y] of anchors) {
     common(a, b, { a: i, b: j, aEnd: x, bEnd: y }, keep);
-    keep(y);
+    keep(x, y);
     [i, j] = [x + 1, y + 1];
   }
   if (anchors.length) common(a, b, { a: i, b: j, aEnd: part.aEnd, bEnd: part.bEnd }, keep);

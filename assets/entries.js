@@ -12,13 +12,14 @@ const said = (entry) => Object.fromEntries(Object.keys(nothing()).map((field) =>
 
 function fresh(item) {
   const entry = { item, key: null, seconds: 0, ...nothing() };
-  return Object.assign(entry, JSON.parse(localStorage.getItem(draftName(entry)) ?? "{}").said);
+  const { said, seconds = 0 } = JSON.parse(localStorage.getItem(draftName(entry)) ?? "{}");
+  return Object.assign(entry, { seconds }, said);
 }
 
 /** A judgment that the server has, as it was before it was sent. */
 function judged({ item, key, verdict, notes, note, focused_seconds: seconds, judged_at: at }, mode) {
   const { scores = {}, reasons = [], flags = [], rewrites = {} } = verdict;
-  return { item, key, at, seconds, answers: mode.restore(verdict), scores, reasons, flags, rewrites, note, notes, submitted: true };
+  return { item, key, at, seconds, answers: mode.restore(verdict), scores, reasons, flags, rewrites, note, notes };
 }
 
 /** What is sent beside the verdict itself. A rewrite that was opened and left as it was says nothing here. */
@@ -31,7 +32,7 @@ function beside({ item, scores, reasons, flags, rewrites: opened }) {
 function keepDraft(entry) {
   if (entry.key) return;
   try {
-    localStorage.setItem(draftName(entry), JSON.stringify({ at: Date.now(), said: said(entry) }));
+    localStorage.setItem(draftName(entry), JSON.stringify({ at: Date.now(), seconds: entry.seconds, said: said(entry) }));
   } catch { // no room: what is on the screen stays there, and submitting needs no draft
     dropDraft(entry);
   }
@@ -39,10 +40,10 @@ function keepDraft(entry) {
 
 const dropDraft = (entry) => localStorage.removeItem(draftName(entry));
 
-/** Drafts of items that never came back. */
+/** Drafts of items that never came back. Another tab may drop one at the same time. */
 function dropOldDrafts() {
   for (const name of Object.keys(localStorage).filter((one) => one.startsWith(DRAFT)))
-    if (!(JSON.parse(localStorage.getItem(name)).at > Date.now() - OLDEST)) localStorage.removeItem(name);
+    if (!(JSON.parse(localStorage.getItem(name))?.at > Date.now() - OLDEST)) localStorage.removeItem(name);
 }
 
 /** What was said, as one string, whatever the order in which it was; what was emptied again counts as not said. */

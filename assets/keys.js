@@ -25,8 +25,14 @@ function meant(event) {
   if (event.key === "Enter") return meansSubmit(event, inText) ? "submit" : null;
   if (event.key === "Escape") return "escape";
   if (inText || event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph")) return null;
-  if (NAMED.test(event.key)) return event.key.toLowerCase();
+  if (NAMED.test(event.key)) return scrolls(event) ? null : event.key.toLowerCase();
   return event.key.length === 1 && keysAreOn() ? character(event) : null;
+}
+
+/** Whether an arrow scrolls what has the keyboard: an answer longer than its card, or code that is wider. */
+function scrolls({ key, target }) {
+  if (/^Arrow(Up|Down)$/.test(key)) return Boolean(target.closest?.(".text[tabindex]"));
+  return key.startsWith("Arrow") && Boolean(target.matches?.(".text, .text pre")) && target.scrollWidth > target.clientWidth;
 }
 
 function meansSubmit(event, inText) {

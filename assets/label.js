@@ -86,6 +86,7 @@ class LabelPage {
     if (JSON.stringify([known, this.projects]) === JSON.stringify([project, projects])) return;
     this.projects = projects;
     this.view.showProject(project, projects, this.mode);
+    if (this.entry) this.paint();
     if (guidelinesChanged(project)) this.view.paintChangedGuidelines();
   }
 
@@ -125,9 +126,9 @@ class LabelPage {
   /** What comes next is drawn while this is read, so that it needs only to be put there. */
   prepare() {
     const [item] = this.feed.ahead;
-    if (!item || this.coming?.item === item || this.arriving) return;
-    this.coming = entries.fresh(item);
-    this.view.prepare(this.coming, this.mode);
+    if (!item || this.arriving) return;
+    if (this.coming?.item !== item) this.coming = entries.fresh(item);
+    if (this.view.prepared?.entry !== this.coming) this.view.prepare(this.coming, this.mode);
   }
 
   /* ---- a person says something ---- */
@@ -152,7 +153,7 @@ class LabelPage {
     if (key === "r") return this.rewrite(this.focus), true;
     if (key === "v") return this.nextScore(), true;
     if (key === "x") return this.differences(), true;
-    if (key in PAGES) return this.view.side.scroll(PAGES[key]);
+    if (key in PAGES) return this.view.scroll(PAGES[key]);
     const switched = beside.switched(key, this.project);
     if (switched) return this.toggle(switched), true;
     const index = cards.LETTERS.toLowerCase().indexOf(key);
@@ -198,7 +199,9 @@ class LabelPage {
   changedTo(sentence) {
     this.paint();
     if (sentence) this.view.say(sentence);
-    if (!this.view.isPreview) entries.keepDraft(this.entry);
+    if (this.view.isPreview || this.reopened !== null) return;
+    this.entry.seconds = this.attention.seconds();
+    entries.keepDraft(this.entry);
   }
 
   nextOpen(index) {

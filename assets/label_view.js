@@ -1,7 +1,7 @@
 /* The label page as one sees it: everything that is drawn and painted. What happens is in label.js. */
 (() => {
 "use strict";
-const { button, make, fill, say, cards, keys, beside, words, AnswerCard, SideBySide } = window.Plumbline;
+const { button, make, fill, say, cards, keys, beside, words, AnswerCard, SideBySide, canScroll } = window.Plumbline;
 
 class LabelView {
   /** `act` holds what the buttons do: submit, back, skip, project, retry, toggle, differences, and what a card needs. */
@@ -89,6 +89,7 @@ class LabelView {
 
   showItem(entry, mode) {
     const { item } = entry;
+    this.announced = "";
     this.letGo();
     this.setState("item");
     cards.prompt(this.prompt, item.prompt.messages);
@@ -127,6 +128,12 @@ class LabelView {
     this.side.toggle(reference);
     this.paintDifferences();
     return this.side.on;
+  }
+
+  /** A page on in the answers, unless the keyboard is on a prompt that has more to show; false where nothing moved. */
+  scroll(direction) {
+    const readsPrompt = document.activeElement === this.prompt && canScroll(this.prompt, direction);
+    return !readsPrompt && this.side.scroll(direction);
   }
 
   paintDifferences() {
@@ -205,11 +212,22 @@ class LabelView {
   /** Which state the page is in without an item, and its words; `kept` judgments wait to be sent. */
   showNothing({ error, project, progress }, kept) {
     const again = button("rotate-ccw", words("look_now"), this.act.retry);
-    if (error?.status === 0) return this.setState("error", make("h2", "", words("offline")), make("p", "", words(kept ? "offline_kept" : "offline_empty", { n: kept })), again);
-    if (error) return this.setState("error", make("h2", "", words("failed")), make("p", { dir: "auto" }, words.error(error)), again);
-    if (!project) return this.setState("none", make("h2", "", words("nothing")), make("p", "", words("nothing_how")));
-    const judged = progress.mine ? make("p", "", words("judged_here", { n: progress.mine })) : null;
-    return this.setState("empty", make("h2", { dir: "auto" }, progress.why.map(words.said).join(" ") || words("on_its_way")), judged, make("p", "small", words("looks_again")));
+    const offline = kept ? "offline_kept" : "offline_empty";
+    if (error?.status === 0) return this.nothing("error", offline, words("offline"), [words(offline, { n: kept })], again);
+    if (error) return this.nothing("error", "failed", words("failed"), [words.error(error)], again);
+    if (!project) return this.nothing("none", "", words("nothing"), [words("nothing_how")]);
+    const why = kept ? [] : progress.why; // what is being sent may change it
+    const judged = progress.mine ? [words("judged_here", { n: progress.mine })] : [];
+    return this.nothing("empty", why.map(({ code }) => code).join(" "), why.map(words.said).join(" ") || words("on_its_way"), judged,
+      make("p", "small", words("looks_again")));
+  }
+
+  /** Read aloud where the reason is another one than before; the words alone change often, as a time in them runs down. */
+  nothing(state, reason, title, sentences, ...further) {
+    const announced = `${state} ${reason}`;
+    this.setState(state, make("h2", { dir: "auto" }, title), sentences.map((one) => make("p", { dir: "auto" }, one)), further);
+    if (this.announced !== announced) this.say([title, ...sentences].join(" "));
+    this.announced = announced;
   }
 
   /** For whoever waits for the page: the item that is on the screen, or "" for none. */

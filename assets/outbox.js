@@ -8,7 +8,7 @@ const { api, newKey, words } = window.Plumbline;
 
 const PREFIX = "plumbline-outbox-";
 const PATHS = { judge: "/api/label/judge", skip: "/api/label/skip" };
-const AFTER_A_FRAME = 25; // the next item is painted first; a page that is left meanwhile finds the entry again
+const AFTER_A_FRAME = 25; // the next item is painted first
 const WAIT_FIRST = 1500, WAIT_LONGEST = 15000;
 const LONGEST_KEPT_ALIVE = 60_000; // browsers refuse a request beyond 64 KiB that is to outlive its page
 const WAITS = [0, 401, 403, 408, 425, 429]; // not the entry's fault: it is kept and sent again
@@ -22,9 +22,11 @@ class Outbox {
     this.labeler = null;
     this.unkept = new Map(); // entries that localStorage had no room for
     this.sending = false;
+    this.soon = null; // the timer of what was put here just now
     this.wait = WAIT_FIRST;
     this.number = 0;
     window.addEventListener("online", () => this.flush());
+    window.addEventListener("pagehide", () => this.soon && this.flush()); // what waits for its frame is not left behind
     window.addEventListener("beforeunload", (event) => this.unkept.size && event.preventDefault());
   }
 
@@ -44,7 +46,7 @@ class Outbox {
       this.unkept.set(name, entry);
     }
     this.changed("saving", this.size, "");
-    setTimeout(() => this.flush(), AFTER_A_FRAME);
+    this.soon = setTimeout(() => this.flush(), AFTER_A_FRAME);
     return entry;
   }
 
@@ -67,6 +69,7 @@ class Outbox {
 
   /** Sends what waits, one after the other: a changed judgment must arrive after the one that it replaces. */
   async flush() {
+    this.soon = null;
     if (this.sending || this.labeler === null) return;
     this.sending = true;
     clearTimeout(this.timer);

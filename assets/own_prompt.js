@@ -3,6 +3,7 @@
 "use strict";
 const { make, fill, button } = window.Plumbline;
 const GONE = "The connection was lost before both answers were whole. Nothing was stored; ask again.";
+const WHOLE = "Shown once both answers are whole: an endpoint writes at a pace of its own, which would tell who it is.";
 const NOTE = "Your vote on it is kept, and stands apart from the win rate: that is measured on held-out prompts, which nobody chose.";
 
 /** The form. ask(text) is called with what is typed; paint(true) shows the button that stops the answers instead. */
@@ -23,12 +24,12 @@ function ownPrompt({ ask, stop }) {
   return { element, paint, clear: () => { field.value = ""; } };
 }
 
-/** Two cards that fill as pieces come. */
-function coming(cards) {
+/** Two cards that fill as pieces come; or, `whole`, that say why none do. */
+function coming(cards, whole) {
   const texts = cards.map(({ element }) => {
     const text = element.querySelector(".text");
     text.classList.add("coming");
-    fill(text, "");
+    fill(text, whole ? make("span", "mut", WHOLE) : "");
     return text;
   });
   return {

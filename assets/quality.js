@@ -3,7 +3,7 @@
    The numbers and sentences come from labeling/quality.py; this draws them. Every number stands with its interval and n. */
 (() => {
 "use strict";
-const { make, fill, icon, button, state, say, interval, percent, count, api, settling } = window.Plumbline;
+const { make, fill, icon, button, state, say, interval, percent, count, api, settling, KNOWN_ANSWERS } = window.Plumbline;
 
 const FIRST_CONFLICTS = 6;
 const STATES = { ok: "Steady", warn: "Look closer", wait: "Too early" };
@@ -88,7 +88,7 @@ class QualityPage {
     fill(this.notice);
     try {
       const item = await api(`/api/quality/item?${new URLSearchParams({ project: this.project, prompt })}`);
-      this.dialog.open(this.project, item);
+      this.dialog.open(this.project, item, this.report.gold_share);
     } catch (error) {
       fill(this.notice, say("warn", error.message));
     }
@@ -96,9 +96,9 @@ class QualityPage {
 
   async settled({ gold }) {
     await this.refresh();
-    const kept = gold ? "Your answer is kept apart from the labelers', and comes up unannounced among the items of people who have not seen it."
-      : "Your answer is kept apart from the labelers'.";
-    fill(this.notice, say("ok", kept, { lead: "Settled." }));
+    const kept = "Your answer is kept apart from the labelers'", among = "comes up unannounced among the items of people who have not seen it";
+    const when = this.report.gold_share > 0 ? "" : ` once “${KNOWN_ANSWERS}” on the projects page is above 0 %`;
+    fill(this.notice, say("ok", gold ? `${kept}, and ${among}${when}.` : `${kept}.`, { lead: "Settled." }));
     this.body.querySelector("[aria-label=Conflicts] h2").focus();
   }
 }

@@ -4,15 +4,17 @@
 "use strict";
 const { make, fill, icon, button, say, cards, api, newKey } = window.Plumbline;
 
-/** settling(done): `open(project, item)` shows it, `done(answer)` is called once the lead's answer is stored. */
+const KNOWN_ANSWERS = "Known answers"; // the field of the projects page that says how many of the items are gold
+
+/** settling(done): `open(project, item, goldShare)` shows it, `done(answer)` is called once the lead's answer is stored. */
 function settling(done) {
   const element = make("dialog", { class: "settle", "aria-labelledby": "settle-title" });
-  return { element, open: (project, item) => new Settling(element, project, item, done) };
+  return { element, open: (project, item, goldShare) => new Settling(element, { project, item, goldShare, done }) };
 }
 
 class Settling {
-  constructor(element, project, item, done) {
-    Object.assign(this, { element, project, item, done, key: newKey() });
+  constructor(element, { project, item, goldShare, done }) {
+    Object.assign(this, { element, project, item, goldShare, done });
     this.entry = ENTRIES[item.type](item);
     this.isMeasure = item.type !== "edit"; // two people's rewritten answers are not compared, so none is held against a known one
     this.gold = make("input", { type: "checkbox", id: "settle-gold", checked: this.isMeasure && item.said.length === 0 });
@@ -48,7 +50,13 @@ class Settling {
   form() {
     return make("div", "stack", make("div", "f", make("label", { for: "settle-note" }, "Why, for whoever asks later (optional)"), this.note),
       this.isMeasure && make("div", "", make("label", { class: "row", for: "settle-gold" }, this.gold, make("b", "", "A known answer (gold)")),
-        make("p", "help mut small", "It then comes up among the items of people who have not seen it, and measures them. Only where nobody could honestly differ.")));
+        make("p", "help mut small", `${this.promise()} Only where nobody could honestly differ.`)));
+  }
+
+  /** What becomes of a known answer: nothing, while the project hands out none. */
+  promise() {
+    const then = "comes up among the items of people who have not seen it, and measures them";
+    return this.goldShare > 0 ? `It then ${then}.` : `Once “${KNOWN_ANSWERS}” on the projects page is above 0 %, it ${then}.`;
   }
 
   async submit() {
@@ -56,7 +64,7 @@ class Settling {
     if (!verdict) return fill(this.problem, say("warn", this.entry.missing));
     this.send.disabled = true;
     try {
-      const body = { key: this.key, project: this.project, prompt: this.item.prompt, verdict, gold: this.gold.checked, note: this.note.value };
+      const body = this.keyed({ project: this.project, prompt: this.item.prompt, verdict, gold: this.gold.checked, note: this.note.value });
       const answer = await api("/api/quality/settle", { body });
       this.element.close();
       this.done(answer);
@@ -64,6 +72,13 @@ class Settling {
       this.send.disabled = false;
       fill(this.problem, say("bad", error.message));
     }
+  }
+
+  /** The server takes a key once: what is sent again unchanged keeps its key, and what was changed since is an answer of its own. */
+  keyed(body) {
+    const sent = JSON.stringify(body);
+    if (sent !== this.sent) Object.assign(this, { sent, key: newKey() });
+    return { key: this.key, ...body };
   }
 }
 
@@ -133,5 +148,5 @@ function rewriting(response, index) {
   return { area, open, written: () => (area.hidden ? "" : area.value.trim()) };
 }
 
-Object.assign(window.Plumbline, { settling });
+Object.assign(window.Plumbline, { settling, KNOWN_ANSWERS });
 })();

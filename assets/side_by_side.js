@@ -1,7 +1,8 @@
 /* Answers side by side: long ones scroll together, and where they differ can be marked.
 
-   What is marked stays marked on the next item too, until it is switched off. Two answers are compared with each other;
-   of more, all others with the one that was in focus when it was switched on, so that nothing changes while one ranks. */
+   It stays switched on for the next items, until it is switched off. Two answers are compared with each other; of more,
+   all others with the one that was in focus when it was switched on, and on the next items with the first, so that
+   nothing changes while one ranks. */
 (() => {
 "use strict";
 const { cards: { painted }, differences } = window.Plumbline;
@@ -43,7 +44,7 @@ class SideBySide {
     const { cards, reference } = this, originals = cards.map(({ text }) => text.cloneNode(true));
     cards.forEach((card, index) => {
       const other = index !== reference ? reference : cards.length === 2 ? 1 - index : null;
-      card.paintDifference(other === null ? {} : { letter: cards[other].letter, n: differences.mark(card.text, originals[other]) });
+      card.paintDifference(other === null ? {} : { letter: cards[other].letter, ...differences.mark(card.text, originals[other]) });
     });
   }
 
@@ -70,10 +71,10 @@ class SideBySide {
     }
   }
 
-  /** By pages, from anywhere on the page; false where no answer is longer than its card. */
+  /** By pages, from anywhere on the page; false where no answer has more to show that way. */
   scroll(direction) {
     const [longest] = this.cards.map(({ text }) => text).sort((one, other) => hidden(other) - hidden(one));
-    if (!longest || hidden(longest) <= 0) return false;
+    if (!longest || !canScroll(longest, direction)) return false;
     longest.scrollTop += direction * PAGE * longest.clientHeight;
     return true;
   }
@@ -81,11 +82,14 @@ class SideBySide {
 
 const hidden = (text) => text.scrollHeight - text.clientHeight;
 
+/** Whether there is more of it: below (1) or above (-1). Places are fractions of a pixel where the page is zoomed. */
+const canScroll = (text, direction) => (direction > 0 ? hidden(text) - text.scrollTop > 1 : text.scrollTop > 1) && hidden(text) > 1;
+
 /** What scrolls can be reached by keyboard; what does not is no stop on the way. */
 function reach(text) {
-  if (hidden(text) > 1) text.tabIndex = 0;
+  if (hidden(text) > 1 || text.scrollWidth > text.clientWidth) text.tabIndex = 0;
   else text.removeAttribute("tabindex");
 }
 
-Object.assign(window.Plumbline, { SideBySide });
+Object.assign(window.Plumbline, { SideBySide, canScroll });
 })();

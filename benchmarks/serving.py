@@ -180,11 +180,11 @@ def engine_killed(home: Path) -> Bar:
         shown = bool(sampler.problem(projects.get(database, project)))
         stored = len(responses.by_prompt(database, project))
         began = time.monotonic()
-        wait_until("it is back", PATIENCE, lambda: engines.ready(version.id))
-        seconds, resumed = time.monotonic() - began, sampler.fill()
+        wait_until("the queue goes on", PATIENCE, lambda: sampler.fill() > 0)
+        seconds = time.monotonic() - began
         each = {len(one) for one in responses.by_prompt(database, project).values()}
     database.close()
-    holds = shown and stored == 0 and resumed > 0 and len(each) == 1
+    holds = shown and stored == 0 and len(each) == 1
     measured = f"{'shown' if shown else 'not shown'}, {stored} half stored, back after {seconds:.0f} s"
     return Bar("engine killed while the pool fills", measured, "shown, none, resumed", holds)
 

@@ -64,13 +64,19 @@ class Answerers:
     async def stream(
         self, version: ModelVersion, prompt: Prompt, sampling: Sampling, seed: int, counted: Counted
     ) -> AsyncGenerator[Delta, None]:
-        """One answer as it comes. Closing it (`contextlib.aclosing`) ends the server's work on it."""
+        """One answer as it comes; `counted` is told first who gives it, since a server may be gone when it is whole.
+
+        Closing it (`contextlib.aclosing`) ends the server's work on it.
+        """
         if version.is_endpoint:
-            asked = self.endpoints.client(version.id).stream(
+            endpoint = self.endpoints.client(version.id)
+            counted.engine = endpoint.engine_name()
+            asked = endpoint.stream(
                 turns(prompt, sampling.system), about=turns(prompt), seed=seed, counted=counted, **_settings(sampling)
             )
         else:
             client, name = self.engines.client(version.id)
+            counted.engine = await asyncio.to_thread(client.server_name)
             text = rendered(version, prompt, sampling.system)
             asked = client.stream(name, text, seed=seed, counted=counted, **_settings(sampling))
         async with aclosing(asked):
@@ -101,13 +107,11 @@ def endpoints_of(database: Database, named: Iterable[Endpoint]) -> Endpoints:
 
     Whether a prompt is confidential is looked up at each request, so a mark that is set now holds for the next one.
     """
-    listed = list(named)
-    model_versions.keep_endpoints(database, listed)
 
     def is_confidential(messages: Messages) -> bool:
         return prompts.is_confidential(database, [Message(**one) for one in messages])  # type: ignore[arg-type]
 
-    return Endpoints(listed, is_confidential)
+    return Endpoints(model_versions.keep_endpoints(database, named), is_confidential)
 
 
 def turns(prompt: Prompt, system: str = "") -> Turns:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from labeling.board import Board
 from storage import assignments, judgments, model_versions, projects, prompts, responses
 from storage.database import Database
-from storage.records import ADJUDICATED, GOLD, Assignment, Judgment, Project
+from storage.records import ADJUDICATED, GOLD, LATE, Assignment, Judgment, Project
 
 
 class Boards:
@@ -76,13 +76,18 @@ class Boards:
         board = Board(project, asked, self._minimum_responses(project.feedback_type), newest)
         for sampled in responses.by_prompt(self._database, project.id).values():
             board.add_responses(sampled)
-        for assignment in assignments.list_all(self._database, project.id):
+        for assignment in self._in_effect(project):
             if assignment.prompt_id in board.entries:
                 _replay(board, assignment)
         for one in adjudicated(self._database, project.id):
             if one.prompt_id in board.entries:
                 board.settle(one.prompt_id, one.displayed_order, one.labeler if GOLD in one.flags else "")
         return board
+
+    def _in_effect(self, project: Project) -> list[Assignment]:
+        """Oldest first; those that were judged late at the end, as others may have been given other answers by then."""
+        late = {one.assignment_id for one in judgments.flagged(self._database, project.id, LATE)}
+        return sorted(assignments.list_all(self._database, project.id), key=lambda one: one.id in late)
 
 
 def adjudicated(database: Database, project_id: str) -> list[Judgment]:

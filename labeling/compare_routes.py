@@ -27,7 +27,7 @@ from labeling.win_rate import Rate, Vote, WinRate
 from storage import judgments, model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.errors import BadInput, NotFound
-from storage.records import Judgment, ModelVersion, Person, Project, Ranking, Response
+from storage.records import Judgment, ModelVersion, Person, Project, Prompt, Ranking, Response
 
 Comparison = Callable[[str, str, Person], Project]
 Leaving = Callable[[str, str], str]
@@ -104,10 +104,16 @@ def own_votes(database: Database, project: Project) -> int:
 
 
 def _measuring(database: Database, project: Project) -> list[Judgment]:
-    """On prompts that a hash has chosen."""
+    """On prompts that a hash has chosen, and that were no prompts of one's own when they were judged."""
     made = blind(judgments.list_all(database, project.id))
     asked = prompts.get_many(database, {one.prompt_id for one in made})
-    return [one for one in made if (it := asked[one.prompt_id]).held_out and it.source != prompts.OWN_PROMPTS]
+    return [one for one in made if _measures(one, asked[one.prompt_id])]
+
+
+def _measures(judgment: Judgment, prompt: Prompt) -> bool:
+    """A prompt of one's own that was imported later counts from its import on."""
+    own = prompt.source == prompts.OWN_PROMPTS or judgment.judged_at < prompt.created_at
+    return prompt.held_out and not own
 
 
 def vote_of(judgment: Judgment, shown: Mapping[str, Response], a: str) -> Vote | None:

@@ -4,6 +4,9 @@ The answers come in an order that is shuffled here; no version's name leaves bef
 takes the request with them: the servers stop writing, and nothing is stored. Once both answers are whole, the prompt,
 the answers and the item to judge are stored together.
 
+Pieces are shown as they come only where versions of ours answer. An endpoint writes at a pace of its own, in pieces of
+its own size, which would tell who it is: where one takes part, both answers are shown once both are whole.
+
 Such a vote is kept and can be learned from like others, but it does not count in the win rate: that is measured on
 held-out prompts, which a hash chose, and people ask what they hope one version is better at.
 """
@@ -28,11 +31,12 @@ from labeling.routes import item_json
 from labeling.sampling import response_of
 from storage import assignments, model_versions, projects, prompts, responses
 from storage.database import Cursor, Database
-from storage.errors import AppError, BadInput
+from storage.errors import AppError, BadInput, EngineUnavailable
 from storage.records import Assignment, Message, ModelVersion, Person, Project, Prompt, Response, new_id, now
 
 LONGEST = 20_000  # characters
 LEASE = timedelta(days=1)  # nobody else waits for it
+BROKEN_OFF = "One of the two answers broke off before its end."
 WENT_WRONG = "Something unexpected went wrong while the answers were written; the log says what. Nothing was stored."
 
 Event = dict[str, Any]
@@ -48,6 +52,10 @@ class Asked:
     prompt: Prompt
     versions: tuple[ModelVersion, ...]
     attempt: int  # how often it was answered before
+
+    @property
+    def shown_whole(self) -> bool:
+        return any(version.is_endpoint for version in self.versions)
 
 
 class OwnPrompts:
@@ -83,6 +91,8 @@ class OwnPrompts:
     async def answers(self, asked: Asked) -> AsyncGenerator[Event, None]:
         """Pieces {place, text}, an end {place, done} of each answer, then the {item} to judge; or an {error} at last.
 
+        Where an endpoint takes part, only the last of these.
+
         Ends the servers' work when it is closed or cancelled.
         """
         coming: asyncio.Queue[Event | Exception] = asyncio.Queue()
@@ -96,7 +106,8 @@ class OwnPrompts:
                     return
                 if response := event.pop("response", None):
                     written[event["place"]] = response
-                yield event
+                if not asked.shown_whole:
+                    yield event
             item = await asyncio.to_thread(self._store, asked, [written[place] for place in sorted(written)])
             yield {"item": item_json(item)}
         finally:
@@ -116,12 +127,14 @@ class OwnPrompts:
         wanted = asked.project.sampling_of(version.id)
         sampling = await self._answerers.fitting(version, asked.prompt, wanted)
         seed = seed_for(asked.project, version, asked.prompt, asked.attempt)
-        text, reason = "", "stop"
+        text, reason = "", ""
         async with aclosing(self._answerers.stream(version, asked.prompt, sampling, seed, counted)) as pieces:
             async for delta in pieces:
                 text, reason = text + delta.text, delta.finish_reason or reason
                 if delta.text:
                     await coming.put({"place": place, "text": delta.text})
+        if not reason:  # whoever passed it on closed the connection, or it was no stream
+            raise EngineUnavailable(BROKEN_OFF)
         completion = Completion(
             index=0,
             text=text,
@@ -130,7 +143,7 @@ class OwnPrompts:
             prompt_tokens=counted.prompt_tokens,
             completion_tokens=counted.completion_tokens,
             latency_seconds=time.monotonic() - started,
-            engine=self._answerers.engine_of(version),
+            engine=counted.engine,
         )
         return response_of(asked.project, version, asked.prompt, sampling, completion)
 

@@ -143,6 +143,7 @@ def report_json(database: Database, queue: Queue, project: Project, person: Pers
         "progress": _progress_json(project, queue.progress(project, person.name), told),
         **_agreement_json(project, told, raw, alpha),
         "known": len(told.known),
+        "gold_share": project.gold_share,
         "settled": len(told.settled),
         "settles": project.purpose == "labeling",
         "people": [_person_json(one) for one in people],

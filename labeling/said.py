@@ -16,6 +16,7 @@ ENGLISH: Mapping[str, str | tuple[str, str]] = {  # a pair is for one and for se
     "no_prompts": "There are no prompts yet. Import some on the data page.",
     "no_held_out": "There are no held-out prompts yet. Import some on the data page.",
     "all_judged": "Every prompt here is judged. Thank you.",
+    "all_by_you": "You have judged all that you can here. Thank you.",
     "for_others": (
         "You have judged all that you can here. 1 prompt is for other people to judge.",
         "You have judged all that you can here. {n} prompts are for other people to judge.",

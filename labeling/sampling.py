@@ -1,8 +1,11 @@
 """Ask for responses ahead of the labelers, and keep the pool of unjudged work full, so that nobody waits for a model.
 
 A thread looks at every project in turn. Where fewer than AHEAD items are ready, it samples the next prompts, several
-requests at a time so that the server can mix them in one batch. A project whose endpoint does not answer is left alone
-for a while, so that the others need not wait for its tries again and again.
+requests at a time so that the server can mix them in one batch.
+
+A project that asks an endpoint has a thread of its own, so that nobody else waits for its tries; and where the endpoint
+does not answer it rests, longer each time. An endpoint may be paid for each answer, so it is asked only while everybody
+else who is to answer is there, and after them.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from labeling.answering import Answerers, Answering, seed_for
 from labeling.assignment import Queue
@@ -20,15 +25,28 @@ from labeling.engines.client import Completion
 from labeling.engines.endpoint_client import Endpoints
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
-from storage.errors import AppError, BadInput, EngineRefused, NotAllowed
+from storage.errors import AppError, BadInput, EngineRefused, EngineUnavailable, NotAllowed, NotFound
 from storage.records import ModelVersion, Project, Prompt, Response, Sampling, new_id
 
 AHEAD = 24
 PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
-REST_SECONDS = 15.0  # after an endpoint did not answer, however often it was asked
+REST_SECONDS = 15.0  # after an endpoint gave no answer to any prompt; doubled each further time
+LONGEST_REST = 600.0
 
 _log = logging.getLogger(__name__)
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of one prompt: the answers, or why it was refused, or why somebody was not there to answer it."""
+
+    prompt: Prompt
+    responses: list[Response] = field(default_factory=list)
+    refusal: str = ""
+    away: str = ""
 
 
 class Sampler:
@@ -49,19 +67,23 @@ class Sampler:
         self._tries: dict[tuple[str, str], int] = {}  # (project id, prompt id) -> how often it was drawn in vain
         self._problems: dict[str, str] = {}
         self._rested: dict[str, float] = {}  # project id -> when it may be tried again
+        self._rest: dict[str, float] = {}  # project id -> how long it was left alone last
+        self._apart: dict[str, threading.Thread] = {}  # project id -> the thread that fills it
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(PROMPTS_A_BATCH, thread_name_prefix="sampling")
 
     def problem(self, project: Project) -> str:
-        """Why this project's pool does not fill, in a sentence; empty while it does."""
-        found = self._problems.get(project.id, "") or self._left_out_sentence(project)
-        return " ".join(filter(None, (found, kept_here_sentence(self._database, project))))
+        """Why this project's pool does not fill, in a sentence; empty while it does.
+
+        What is confidential is not missed here: a project that asks outside was never going to ask it.
+        """
+        return self._problems.get(project.id, "") or self._left_out_sentence(project)
 
     def wake(self) -> None:
         """Look again now: prompts, a project or a version are new."""
         self._tries.clear()
         self._rested.clear()
+        self._rest.clear()
         self._wake.set()
 
     @contextmanager
@@ -75,16 +97,37 @@ class Sampler:
             self._stop.set()
             self._wake.set()
             thread.join(timeout=10)
-            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def fill(self) -> int:
-        """One look at every project; returns how many prompts were sampled."""
+        """One look at every project, each awaited; returns how many prompts were sampled."""
         return sum(self._try_to_fill(project) for project in projects.list_all(self._database))
+
+    def _fill_side_by_side(self) -> int:
+        """The same; a project that asks an endpoint is begun, and is counted by nobody."""
+        endpoints = {one.id for one in model_versions.endpoints(self._database)}
+        asking: list[Project] = []
+        own: list[Project] = []
+        for project in projects.list_all(self._database):
+            (own if endpoints.isdisjoint(project.version_ids) else asking).append(project)
+        for project in asking:
+            self._begin_apart(project)
+        return sum(self._try_to_fill(project) for project in own)
+
+    def _begin_apart(self, project: Project) -> None:
+        there = self._apart.get(project.id)
+        if there is None or not there.is_alive():
+            thread = threading.Thread(target=self._fill_apart, args=(project,), name="sampling", daemon=True)
+            self._apart[project.id] = thread
+            thread.start()
+
+    def _fill_apart(self, project: Project) -> None:
+        if self._try_to_fill(project):
+            self._wake.set()  # there may be more to fill
 
     def _run(self, pause: float) -> None:
         while not self._stop.is_set():
             try:
-                busy = self.fill() > 0
+                busy = self._fill_side_by_side() > 0
             except Exception:  # a bug must not end the thread that everybody waits for
                 _log.exception("sampling failed")
                 busy = False
@@ -104,22 +147,47 @@ class Sampler:
         todo = self._todo(project)
         if not todo or time.monotonic() < self._rested.get(project.id, 0.0):
             return 0
-        versions = []
         try:
-            versions = [model_versions.get(self._database, one) for one in project.version_ids]
-            self._problems.pop(project.id, None)
-            drawn = list(self._pool.map(lambda prompt: self._sample(project, versions, prompt), todo))
+            versions = self._all_there(project)
         except AppError as error:
             self._problems[project.id] = str(error)
-            if any(version.is_endpoint for version in versions):
-                self._rested[project.id] = time.monotonic() + REST_SECONDS
             return 0
-        new = [response for of_prompt in drawn for response in of_prompt]
+        self._problems.pop(project.id, None)
+        return self._keep(project, each_in_a_thread(lambda prompt: self._sample(project, versions, prompt), todo))
+
+    def _all_there(self, project: Project) -> list[ModelVersion]:
+        """Whoever is to answer. Raises where one of them cannot: then nobody is asked."""
+        versions = [model_versions.get(self._database, one) for one in project.version_ids]
+        for version in versions:
+            self._answerers.engine_of(version)
+        return versions
+
+    def _keep(self, project: Project, drawn: Sequence[Drawn]) -> int:
+        """Stores what came and counts the tries; returns how many prompts were sampled.
+
+        Where nobody answered any prompt, it is not the prompts' fault: nothing is counted, and the project rests.
+        """
+        new = [response for one in drawn for response in one.responses]
+        why = [sentence for one in drawn if (sentence := _why_none(one))]
+        if why and not new:
+            self._problems[project.id] = why[-1]
+        if self._stop.is_set():  # the app ends, and its database with it
+            return 0
         responses.add(self._database, new)
         self._queue.add_responses(project, new)
-        for prompt in todo:
-            self._tries[project.id, prompt.id] = self._tried(project, prompt) + 1
-        return len(todo)
+        if all(one.away for one in drawn):
+            self._leave_alone(project)
+            return 0
+        self._rest.pop(project.id, None)
+        for one in drawn:
+            self._tries[project.id, one.prompt.id] = self._tried(project, one.prompt) + 1
+        return len(drawn)
+
+    def _leave_alone(self, project: Project) -> None:
+        """For a while, where an endpoint is asked; our own servers say at once whether they are there."""
+        if any(model_versions.get(self._database, one).is_endpoint for one in project.version_ids):
+            rest = min(LONGEST_REST, 2 * self._rest.get(project.id, REST_SECONDS / 2))
+            self._rest[project.id], self._rested[project.id] = rest, time.monotonic() + rest
 
     def _todo(self, project: Project) -> list[Prompt]:
         left_out = self._left_out(project, self._queue.lacking(project))
@@ -140,18 +208,40 @@ class Sampler:
     def _tried(self, project: Project, prompt: Prompt) -> int:
         return self._tries.get((project.id, prompt.id), 0)
 
-    def _sample(self, project: Project, versions: Sequence[ModelVersion], prompt: Prompt) -> list[Response]:
-        """All versions' responses to one prompt; none where it is refused, which stops no other."""
+    def _sample(self, project: Project, versions: Sequence[ModelVersion], prompt: Prompt) -> Drawn:
+        """All versions' responses to one prompt, or none: what keeps one prompt from being answered stops no other."""
         attempt = self._tried(project, prompt)
+        endpoints_last = sorted(shares_of(project, versions), key=lambda share: share[0].is_endpoint)
         try:
-            return [
+            found = [
                 response
-                for version, count in shares_of(project, versions)
+                for version, count in endpoints_last
                 for response in sample_version(self._answerers, project, version, prompt, count, attempt)
             ]
+        except (EngineUnavailable, NotFound) as error:
+            return Drawn(prompt, away=str(error))
         except (EngineRefused, BadInput, NotAllowed) as error:  # the engine, the chat template, or it is confidential
-            self._problems[project.id] = f"A prompt was left out. {error}"
-            return []
+            return Drawn(prompt, refusal=str(error))
+        return Drawn(prompt, found)
+
+
+def each_in_a_thread(work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
+    """What comes of each, in order. Unlike those of an executor, these threads keep nobody from ending the app."""
+    made: list[Future[Made]] = [Future() for _ in given]
+
+    def run(one: Given, future: Future[Made]) -> None:
+        try:
+            future.set_result(work(one))
+        except Exception as error:  # whoever waits for it raises it
+            future.set_exception(error)
+
+    for one, future in zip(given, made, strict=True):
+        threading.Thread(target=run, args=(one, future), name="sampling", daemon=True).start()
+    return [future.result() for future in made]
+
+
+def _why_none(drawn: Drawn) -> str:
+    return drawn.away or (f"A prompt was left out. {drawn.refusal}" if drawn.refusal else "")
 
 
 def shares_of(project: Project, versions: Sequence[ModelVersion]) -> list[tuple[ModelVersion, int]]:

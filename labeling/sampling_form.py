@@ -5,6 +5,7 @@ Of a version only what is typed is its own; the rest is as in the project, also 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,6 +23,8 @@ OWN_FIELDS: Mapping[str, str] = {  # of Sampling, and what the form calls them
     "seed": "Seed",
     "system": "System prompt",
 }
+WHOLE = ("max_tokens", "seed")
+GROUPED = re.compile(r"\d{1,3}(?:[,.' \u00a0\u202f]\d{3})+")  # 1,024 as well as 1.024 and 1 024
 
 
 def sampling_from(
@@ -32,9 +35,9 @@ def sampling_from(
         raise BadInput(f"Temperature: a number from 0 to 2; {found(temperature)}.")
     if top_p is None or not 0 < top_p <= 1:
         raise BadInput(f"Top-p: a number above 0 and up to 1; {found(top_p)}.")
-    if max_tokens is None or max_tokens < 1:
-        raise BadInput(f"Longest answer: at least 1 token; {found(max_tokens)}.")
-    if seed is None or not 0 <= seed < 2**31:
+    if max_tokens is None or max_tokens < 1 or not float(max_tokens).is_integer():
+        raise BadInput(f"Longest answer: a whole number of tokens, at least 1; {found(max_tokens)}.")
+    if seed is None or not 0 <= seed < 2**31 or not float(seed).is_integer():
         raise BadInput(f"Seed: a whole number from 0 to 2,147,483,647; {found(seed)}.")
     return Sampling(float(temperature), float(top_p), int(max_tokens), int(seed), (system or "").strip())
 
@@ -86,7 +89,7 @@ def _own_sampling(version_id: str, typed: Mapping[str, str], common: Sampling) -
     """Raises BadInput that names the version and the field."""
     given: dict[str, Any] = asdict(common)
     for name, text in typed.items():
-        given[name] = text if name == "system" else _number(f"{OWN_FIELDS[name]} of {version_id}", text)
+        given[name] = text if name == "system" else _number(name, text, version_id)
     try:
         return sampling_from(**given)
     except BadInput as error:
@@ -94,10 +97,13 @@ def _own_sampling(version_id: str, typed: Mapping[str, str], common: Sampling) -
         raise BadInput(f"{field} of {version_id}:{problem}") from error
 
 
-def _number(label: str, text: str) -> float:
+def _number(name: str, text: str, version_id: str) -> float:
+    """As people write it: a comma may stand before decimals, or in a whole number before every three digits."""
+    plain = re.sub(r"\D", "", text) if name in WHOLE and GROUPED.fullmatch(text) else text.replace(",", ".")
     try:
-        return float(text.replace(",", "."))
+        return float(plain)
     except ValueError as error:
+        label = f"{OWN_FIELDS[name]} of {version_id}"
         raise BadInput(f"{label}: a number, not {text!r}. Leave it empty to have it as in the project.") from error
 
 

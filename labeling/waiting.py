@@ -63,11 +63,20 @@ def reasons(board: Board, labeler: str, problem: str, due: Due | None, now: date
         return (said("no_held_out" if board.project.purpose == "comparison" else "no_prompts"),)
     unfinished = board.unfinished()
     left = [one for one in unfinished if labeler not in one.times and not one.settled]
-    if not left and unfinished and not board.by_everybody:
-        return (said("for_others", n=len(unfinished)),)
-    if not left:
-        return (said("all_judged"),)
-    return _sorted_out(board, labeler, left, problem, due, now)
+    return _sorted_out(board, labeler, left, problem, due, now) if left else _done(board, unfinished)
+
+
+def _done(board: Board, unfinished: Sequence[Entry]) -> tuple[Said, ...]:
+    """This person can judge no more; perhaps others can, or the lead is to look."""
+    if board.by_everybody:
+        return (said("all_by_you"),)
+    set_aside = sum(one.set_aside for one in unfinished)
+    for_others = len(unfinished) - set_aside
+    found = [
+        said("for_others", n=for_others) if for_others else None,
+        said("set_aside", n=set_aside) if set_aside else None,
+    ]
+    return tuple(one for one in found if one) or (said("all_judged"),)
 
 
 def _sorted_out(
@@ -76,7 +85,7 @@ def _sorted_out(
     """What is left is set aside, skipped by this person, without answers, or open elsewhere: else it would be ready."""
     set_aside = [one for one in left if one.set_aside]
     skipped = [one for one in left if labeler in one.skipped and not one.set_aside]
-    lacking = [one for one in left if not one.shown and not one.skipped]
+    lacking = [one for one in left if not (one.shown or labeler in one.skipped or one.set_aside)]
     rest = {*(one.prompt.id for one in left)} - {one.prompt.id for one in (*set_aside, *skipped, *lacking)}
     found = [
         _writing(problem, due) if lacking else None,

@@ -1,7 +1,7 @@
 """Models behind OpenAI-compatible endpoints, as `settings.toml` names them, and their keys.
 
 `[endpoints.NAME]` answers in projects and comparisons, `[judges.NAME]` scores the answers of a run. Both say where the
-key is and never what it is: it is read where it is sent, and is written nowhere.
+key is and never what it is: whoever sends it reads it once, before the first request, and it is written nowhere.
 
 What they are asked leaves this machine, unless they are on it. `inside` says otherwise: true for a server of the house,
 false for an address here that passes everything on (a proxy, a tunnel).
@@ -22,6 +22,8 @@ from storage.errors import BadInput, EngineRefused
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,59}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST_WORD = 15  # in the name of a variable or a file; what is drawn by chance is longer
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,13 @@ def _key_in(endpoint: Endpoint, file: Path) -> str:
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineRefused(f"The key of {named(endpoint)} cannot be read: {error}.") from error
+    except OSError as error:  # whose own words would show the path, which may be a key that was put there by mistake
+        why = error.strerror or type(error).__name__
+        raise EngineRefused(
+            f"The key of {named(endpoint)} cannot be read: {why}. Look at its key_file in settings.toml."
+        ) from None
+    except UnicodeDecodeError:
+        raise EngineRefused(f"The key_file of {named(endpoint)} holds no text. Put the key alone there.") from None
     if mode & 0o077:
         raise EngineRefused(
             f"{file}, which holds the key of {named(endpoint)}, can be read by others (mode {mode:o}). Close it with: "
@@ -135,7 +142,31 @@ def _read(made: type[Told], what: str, name: str, told: object, file: Path) -> T
         raise BadInput(f"{file}: inside of the {what} {name} is true or false, not {told['inside']!r}.")
     if not told.get("model"):
         raise BadInput(f"{file}: the {what} {name} needs the name of its model, as its endpoint knows it.")
+    _refuse_pasted_key(told, f"{file}: the {what} {name}")
     return made(name=name, **{**told, "url": _url(name, told.get("url", ""), what, file)})
+
+
+def _refuse_pasted_key(told: Mapping[str, str], of: str) -> None:
+    """Both settings are shown on pages and kept with runs. Raises BadInput, which does not repeat what it refuses."""
+    variable, path = told.get("key_env", ""), told.get("key_file", "")
+    if variable and (not _VARIABLE.fullmatch(variable) or _looks_drawn(variable)):
+        raise BadInput(
+            f"{of} has a key_env that is no name of a variable. Put the key into a variable such as HOUSE_KEY, and the "
+            "name of that variable here."
+        )
+    if path and "/" not in path and _looks_drawn(path):
+        raise BadInput(
+            f"{of} has a key_file that looks like a key. Put the key into a file of mode 600, and its path here "
+            "(./NAME for one beside the app)."
+        )
+
+
+def _looks_drawn(text: str) -> bool:
+    """Whether part of it is long and mixes digits or cases as people do not."""
+    return any(
+        len(word) > _LONGEST_WORD and not (word.isalpha() and (word.isupper() or word[1:].islower()))
+        for word in re.split(r"[^A-Za-z0-9]", text)
+    )
 
 
 def _url(name: str, url: str, what: str, file: Path) -> str:

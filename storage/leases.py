@@ -5,8 +5,8 @@ calls the other, so a restart at any point finds its way:
 
     due         the runs say which of them trains on the device or is next in line. A free device is theirs at once,
                 and so is that of a run that has ended, however it ended; of a server it is asked for.
-    take        the servers take what is free.
-    hand_over   a server that is asked gives the device to the run, once it has let go of its memory.
+    take        the servers take what is free, when one of them needs it.
+    hand_over   they give a device back once none of them has any of its memory: to the run that asked for it, if any.
 
 Each is one statement of the one writer, so two can never believe that they hold the same device. The servers of an app
 die with it, so those of the next app go on with its lease. A run outlives the app, and so does its lease.
@@ -89,7 +89,7 @@ def take(database: Database, device: str) -> None:
 
 
 def hand_over(database: Database, device: str) -> None:
-    """From the servers to the run that waits for it; nothing happens where none does (any more)."""
+    """From the servers to the run that waits for it, or to nobody where none does (any more)."""
     statement = """
         UPDATE device_leases
         SET holder = wanted_by,
@@ -97,7 +97,6 @@ def hand_over(database: Database, device: str) -> None:
             since = $now
         WHERE device = $device
           AND holder = $server
-          AND wanted_by <> ''
     """
     values = {"device": device, "server": SERVER, "now": now()}
     database.write(lambda cursor: cursor.execute(statement, values))

@@ -8,7 +8,7 @@ it: whoever serves it later can tell that they are still the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from storage.database import Cursor, Database, Row, insert, rows_of
@@ -49,18 +49,24 @@ def answering(database: Database) -> list[ModelVersion]:
     return [*(one for one in endpoints(database) if one.served), *policies]
 
 
-def keep_endpoints(database: Database, named: Iterable[Endpoint]) -> None:
-    """From now on these endpoints can answer, and no others. Another model or another place is another answerer."""
-    there, wanted = {one.id for one in endpoints(database)}, {answerer_id(one): one for one in named}
+def keep_endpoints(database: Database, named: Iterable[Endpoint]) -> dict[str, Endpoint]:
+    """From now on these endpoints can answer, and no others; returns them by the id that each has as an answerer.
+
+    Another model or another place is another answerer: no answer of one place is ever counted as one of the other.
+    """
+    there = {one.id: one.base_path for one in endpoints(database)}
+    wanted = {answerer_id(one, there): one for one in named}
     for version_id in sorted(wanted.keys() - there):
         add(database, _answerer(version_id, wanted[version_id]))
-    for version_id in sorted(there | wanted.keys()):
+    for version_id in sorted(there.keys() | wanted.keys()):
         set_served(database, version_id, version_id in wanted)
+    return wanted
 
 
-def answerer_id(endpoint: Endpoint) -> str:
-    """The pages call it so, too."""
-    return f"{'outside' if endpoint.is_outside else 'inside'}: {endpoint.name} ({endpoint.model})"
+def answerer_id(endpoint: Endpoint, there: Mapping[str, str]) -> str:
+    """The pages call it so, too. Its address joins it where that name is one of another place (`there`: id → url)."""
+    name = f"{'outside' if endpoint.is_outside else 'inside'}: {endpoint.name} ({endpoint.model})"
+    return name if there.get(name, endpoint.url) == endpoint.url else f"{name} at {endpoint.url}"
 
 
 def served(database: Database) -> list[ModelVersion]:

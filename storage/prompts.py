@@ -111,6 +111,12 @@ def in_order(database: Database, *, held_out: bool | None = None, sources: Seque
     return [_from_row(row) for row in rows]
 
 
+def in_sources(database: Database, sources: Sequence[str], *, held_out: bool | None = None) -> list[Prompt]:
+    """The same without what people asked on the compare page, unless that source is named."""
+    found = in_order(database, held_out=held_out, sources=sources)
+    return [one for one in found if one.source != OWN_PROMPTS or OWN_PROMPTS in sources]
+
+
 def asked_by(database: Database, project: Project) -> list[Prompt]:
     """The prompts of a project, oldest first: of a comparison those that are held out.
 
@@ -152,6 +158,25 @@ def keep_confidential(cursor: Cursor, prompts: Sequence[Prompt]) -> None:
     if hashes:
         statement = "UPDATE prompts SET confidential = true WHERE text_hash IN (SELECT unnest($hashes))"
         cursor.execute(statement, {"hashes": hashes})
+
+
+def take_over(cursor: Cursor, found: Sequence[Prompt]) -> None:
+    """Those of these that people only asked on the compare page so far are from now on what they were imported as.
+
+    They were not there to be asked before, so they are as new as the others of their file: votes that somebody cast on
+    a prompt of their own stay apart from what is measured.
+    """
+    rows = {row["text_hash"]: row for row in map(_as_row, reversed(found))}
+    asked = "SELECT text_hash FROM prompts WHERE source = $own AND text_hash IN (SELECT unnest($hashes))"
+    own = rows_of(cursor.execute(asked, {"own": OWN_PROMPTS, "hashes": list(rows)}))
+    statement = """
+        UPDATE prompts
+        SET source = $source, licence = $licence, tags = $tags, created_at = $created_at
+        WHERE text_hash = $text_hash
+    """
+    for row in (rows[one["text_hash"]] for one in own):
+        names = ("source", "licence", "tags", "created_at", "text_hash")
+        cursor.execute(statement, {name: row[name] for name in names})
 
 
 def mark_confidential(database: Database, source: str, confidential: bool) -> int:
@@ -199,8 +224,7 @@ def sources_of(database: Database, table: Literal["prompts", "documents"]) -> li
 
 
 def _chosen_by(database: Database, project: Project) -> list[Prompt]:
-    found = in_order(database, held_out=project.purpose == "comparison", sources=project.sources)
-    return [one for one in found if one.source != OWN_PROMPTS or OWN_PROMPTS in project.sources]
+    return in_sources(database, project.sources, held_out=project.purpose == "comparison")
 
 
 def _count(cursor: Cursor) -> int:

@@ -65,7 +65,7 @@ def of_judge(judge: Judge, answers: int, trains_here: bool = True, kept_here: in
             key_of(judge)
     except AppError as error:
         return Check("bad", "The key of the judge cannot be had", judge.name, str(error))
-    if kept_here >= rows:
+    if kept_here and kept_here >= rows:
         return Check("bad", "Every prompt is confidential", judge.name, f"{left_out_sentence(kept_here)} {_OTHERS}")
     about = f"The judge is asked about {answers:,} answers" if answers else "The judge is asked about every answer"
     sent = f"{about}, each with its whole prompt: {judge.model} at {judge.url}."

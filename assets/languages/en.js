@@ -36,7 +36,7 @@
     take_back_rewrite: "Take back the rewritten answer {letter}",
     said_rewriting: "Rewriting answer {letter}.",
     said_taken_back: "Answer {letter} is as it was.",
-    differ: { one: "{n} word differs from {letter}", other: "{n} words differ from {letter}" },
+    differ: "Words: {here} only here, {there} only in {letter}",
     differ_none: "No word differs from {letter}",
     differ_others: "Compared with all others",
     said_differences: "Where answers differ is marked; each answer says how much.",
@@ -165,6 +165,7 @@
     no_prompts: "There are no prompts yet. Import some on the data page.",
     no_held_out: "There are no held-out prompts yet. Import some on the data page.",
     all_judged: "Every prompt here is judged. Thank you.",
+    all_by_you: "You have judged all that you can here. Thank you.",
     for_others: {
       one: "You have judged all that you can here. 1 prompt is for other people to judge.",
       other: "You have judged all that you can here. {n} prompts are for other people to judge.",

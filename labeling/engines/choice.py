@@ -15,7 +15,7 @@ from labeling.engines.vllm_server import VLLM
 from storage import leases
 from storage.database import Database
 from storage.engine_settings import EngineSettings
-from storage.keys import ENGINE_KEY
+from storage.keys import ENGINE_KEY, names_of_keys
 from storage.leases import CPU
 from storage.settings import Settings
 
@@ -34,7 +34,7 @@ def engines_of(chosen: Settings, database: Database, gpus: Sequence[str]) -> Eng
     if answering.urls:
         key = os.environ.get(ENGINE_KEY)
         adopted = Adopted(answering.urls, home_id(chosen.home), key, answering.pinned)
-    return Engines(chosen.logs, command, adopted, turns)
+    return Engines(chosen.logs, command, adopted, turns, names_of_keys(chosen))
 
 
 def command_of(answering: EngineSettings, gpus: Sequence[str], vllm_is_there: bool) -> Command:
@@ -49,8 +49,11 @@ def command_of(answering: EngineSettings, gpus: Sequence[str], vllm_is_there: bo
 
 
 def shared_devices(answering: EngineSettings, command: Command) -> tuple[str, ...]:
-    """Those that the servers and the runs take in turns: by default the GPUs of vLLM, and never a stranger's."""
-    devices = command.devices if isinstance(command, VLLM) else (CPU,)
+    """Those that the servers and the runs may take in turns: by default all GPUs, as each base has a vLLM.
+
+    Never a stranger's.
+    """
+    devices = command.gpus if isinstance(command, VLLM) and command.gpus else (CPU,)
     by_default = devices != (CPU,)
     in_turns = by_default if answering.in_turns is None else answering.in_turns
     return devices if in_turns and not answering.urls else ()

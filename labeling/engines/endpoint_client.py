@@ -1,12 +1,15 @@
-"""Endpoints that the settings name, asked through /v1/chat/completions: the one gate through which a text leaves.
+"""Endpoints and judges that the settings name, asked through /v1/chat/completions: the gate by which prompts leave.
+
+What serves our own versions is asked elsewhere (client.py, and PPO's `sampling_server`) and counts as of the house at
+whatever address the settings give: it holds our weights, so whoever names one there vouches for it.
 
 Before every request the gate asks whether the prompt that it is about is confidential, and refuses where it is and the
 endpoint is outside. So neither a sampler nor a judge nor a person at the compare page can send one, whatever they think
 they know about it.
 
 An endpoint that is busy or away is asked again with growing pauses, or after the pause that it asks for; what asking
-again cannot mend is refused at once. The key goes into the header and nowhere else: what an endpoint says is shown only
-after its key was taken out, since some repeat it.
+again cannot mend is refused at once, and `close` ends the waiting. The key goes into the header and nowhere else: what
+an endpoint says is shown only after its key was taken out, since some repeat it.
 """
 
 from __future__ import annotations
@@ -14,16 +17,15 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from labeling.engines.protocol import Completion, Counted, Delta, completions, deltas, sampling_fields
-from labeling.engines.usage import Usage
-from storage import model_versions
 from storage.endpoints import Endpoint, key_of, named
 from storage.errors import EngineRefused, EngineUnavailable, NotAllowed, NotFound
 
@@ -56,7 +58,7 @@ class EndpointClient:
     ) -> None:
         """Raises EngineRefused where its key cannot be had."""
         self.endpoint = endpoint
-        self.usage = Usage()
+        self._closed = threading.Event()
         self._is_confidential = is_confidential
         self._pauses = PAUSES if pauses is None else pauses
         self._key = key_of(endpoint)
@@ -70,6 +72,7 @@ class EndpointClient:
         self._http = httpx.Client(**self._settings)
 
     def close(self) -> None:
+        self._closed.set()
         self._http.close()
 
     def chat(
@@ -85,10 +88,8 @@ class EndpointClient:
         """One answer; `about` are the prompt's own messages. Raises EngineUnavailable where it stays away."""
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         started = time.monotonic()
-        with self.usage.asking(self.endpoint.model) as asking:
-            reply = self._ask(body, about)
-            (answer,) = completions(reply, seed, time.monotonic() - started)
-            asking.tokens = answer.completion_tokens
+        reply = self._ask(body, about)
+        (answer,) = completions(reply, seed, time.monotonic() - started)
         return replace(answer, engine=self.engine_name(str(reply.get("model") or "")))
 
     async def stream(
@@ -106,13 +107,11 @@ class EndpointClient:
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         counted = counted or Counted()
-        with self.usage.asking(self.endpoint.model) as asking:
-            async with aclosing(self._lines(body, about)) as lines:
-                async for line in lines:
-                    counted.read(line)
-                    for delta in self._deltas(line):
-                        yield delta
-            asking.tokens = counted.completion_tokens
+        async with aclosing(self._lines(body, about)) as lines:
+            async for line in lines:
+                counted.read(line)
+                for delta in self._deltas(line):
+                    yield delta
 
     def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
         """The reply to one request, or the fault that kept it away."""
@@ -121,6 +120,10 @@ class EndpointClient:
             reply = self._http.post(PATH, json=body)
         except httpx.HTTPError as error:
             return Passing(self._away(error))
+        except RuntimeError as error:  # closed meanwhile, because the app ends
+            if not self._http.is_closed:
+                raise
+            raise EngineUnavailable(f"{self.title} is not asked any more: Plumbline ends.") from error
         if reply.status_code in WORTH_ANOTHER_TRY:
             return Passing(f"it answers {reply.status_code} ({self.excerpt(reply.text)})", _asked_to_wait(reply))
         if reply.status_code != 200:
@@ -141,7 +144,8 @@ class EndpointClient:
         for pause in self._pauses:
             if not isinstance(reply, Passing):
                 return reply
-            time.sleep(min(LONGEST_PAUSE, max(pause, reply.seconds)))
+            if self._closed.wait(min(LONGEST_PAUSE, max(pause, reply.seconds))):
+                break
             reply = self.ask_once(body, about)
         if isinstance(reply, Passing):
             raise EngineUnavailable(f"{self.title} gave no answer in {len(self._pauses) + 1} tries: {reply.why}.")
@@ -209,9 +213,11 @@ class Endpoints:
     """Those that the settings name, each with one client, by the id under which its answers are stored."""
 
     def __init__(
-        self, named: Iterable[Endpoint] = (), is_confidential: IsConfidential = lambda messages: False
+        self,
+        named: Mapping[str, Endpoint] = MappingProxyType({}),
+        is_confidential: IsConfidential = lambda messages: False,
     ) -> None:
-        self._named = {model_versions.answerer_id(one): one for one in named}
+        self._named = named
         self._is_confidential = is_confidential
         self._clients: dict[str, EndpointClient] = {}
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""How much memory a new process may take: what the machine has free, or what the container it runs in still allows.
+"""How much memory there is, and how much of it a new process may take: of the machine, or of the container it runs in.
 
 A container, a job of a cluster or a service of systemd is a cgroup with a limit of its own, and /proc/meminfo knows
 nothing of it: a process that takes what the machine has free is killed there. A cgroup lies in others, and each of
@@ -9,7 +9,7 @@ drops them first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,29 +42,38 @@ _VERSIONS = (
 
 def available_memory(system: Path = Path("/")) -> int:
     """In bytes; UNKNOWN where nobody says."""
-    return min([_of_machine(system), *(left for version in _VERSIONS for left in _left(system, version))])
+    return min(_of_machine(system, "MemAvailable"), *_of_groups(system, _left_in))
 
 
-def _of_machine(system: Path) -> int:
+def total_memory(system: Path = Path("/")) -> int:
+    """In bytes; UNKNOWN where nobody says."""
+    return min(_of_machine(system, "MemTotal"), *_of_groups(system, _limit_of))
+
+
+def _of_machine(system: Path, what: str) -> int:
     with suppress(OSError):
-        if found := re.search(r"^MemAvailable:\s+(\d+) kB", (system / "proc/meminfo").read_text(), re.MULTILINE):
+        if found := re.search(rf"^{what}:\s+(\d+) kB", (system / "proc/meminfo").read_text(), re.MULTILINE):
             return int(found[1]) * 1024
     return UNKNOWN
 
 
-def _left(system: Path, version: _Version) -> Iterator[int]:
-    """Of our cgroup and of each that it lies in. From inside a container only the outermost may be seen."""
-    root = system / version.root
-    with suppress(OSError):
-        if found := re.search(version.line, (system / "proc/self/cgroup").read_text(), re.MULTILINE):
-            own = Path(found[1].lstrip("/"))
-            for group in (own, *own.parents):
-                with suppress(OSError, ValueError):  # it is not there, or has no limit: `max`
-                    yield _left_in(root / group, version)
+def _of_groups(system: Path, figure: Callable[[Path, _Version], int]) -> Iterator[int]:
+    """The figure of our cgroup and of each that it lies in. From inside a container only the outermost may be seen."""
+    yield UNKNOWN
+    for version in _VERSIONS:
+        with suppress(OSError):
+            if found := re.search(version.line, (system / "proc/self/cgroup").read_text(), re.MULTILINE):
+                own = Path(found[1].lstrip("/"))
+                for group in (own, *own.parents):
+                    with suppress(OSError, ValueError):  # it is not there, or has no limit: `max`
+                        yield figure(system / version.root / group, version)
+
+
+def _limit_of(group: Path, version: _Version) -> int:
+    return int((group / version.limit).read_text())
 
 
 def _left_in(group: Path, version: _Version) -> int:
-    limit = int((group / version.limit).read_text())
     used = int((group / version.used).read_text())
     stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    return max(0, limit - used + sum(int(stat.get(name, 0)) for name in version.cached))
+    return max(0, _limit_of(group, version) - used + sum(int(stat.get(name, 0)) for name in version.cached))

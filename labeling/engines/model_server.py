@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -68,8 +68,14 @@ class ModelServer:
     """
 
     def __init__(
-        self, base_path: str, log_path: Path, command: Command = embedded_command, watched: Sequence[Path] = ()
+        self,
+        base_path: str,
+        log_path: Path,
+        command: Command = embedded_command,
+        watched: Sequence[Path] = (),
+        keys: Collection[str] = (),
     ) -> None:
+        """keys: variables that hold keys, whatever they are called; the process gets none of them."""
         self.base_path = base_path
         self.base_name = BASE_NAME
         self.log_path = log_path
@@ -78,6 +84,7 @@ class ModelServer:
         self.client: EngineClient | None = None  # while it is ready
         self.pulse = Pulse()
         self._command = command
+        self._keys = keys
         self._process: subprocess.Popen[bytes] | None = None
         self._sleeping: EngineClient | None = None  # that of a process which has only let go of its memory
         self._folder = Path(base_path)
@@ -140,7 +147,12 @@ class ModelServer:
         with self.log_path.open("ab") as log:
             self._log_starts_at = log.tell()
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(), start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(self._keys),
+                start_new_session=True,
             )
         self._started_at = time.monotonic()
         self.status = "restarting" if self._failures else "starting"
@@ -291,10 +303,10 @@ def _fell_asleep(client: EngineClient) -> bool:
         return False
 
 
-def _environment() -> dict[str, str]:
+def _environment(keys: Collection[str]) -> dict[str, str]:
     """Offline, quiet, without keys, and leaving half of the machine to the labelers unless the user said otherwise."""
     threads = str(max(1, (os.cpu_count() or 1) // 2))
     path = os.pathsep.join(filter(None, (str(_PACKAGES), os.environ.get("PYTHONPATH"))))
     defaults = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     fixed = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": path}
-    return defaults | without_any_key(os.environ) | fixed
+    return defaults | without_any_key(os.environ, keys) | fixed

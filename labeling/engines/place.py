@@ -21,13 +21,18 @@ from storage.errors import AppError, EngineUnavailable
 class Place:
     """servers: by their address, or "" for one that Plumbline starts. pinned: version id → the only one that has it.
 
-    in_turns: whether they make room for runs.
+    devices: of this machine, that they use. found_no_gpu: others have them all, so it is to be made anew when one goes.
     """
 
     def __init__(
-        self, servers: Mapping[str, ServerWithAdapters], pinned: Mapping[str, str], in_turns: bool = False
+        self,
+        servers: Mapping[str, ServerWithAdapters],
+        pinned: Mapping[str, str],
+        devices: Sequence[str] = (),
+        found_no_gpu: bool = False,
     ) -> None:
-        self.in_turns = in_turns
+        self.devices = tuple(devices)
+        self.found_no_gpu = found_no_gpu
         self._servers = dict(servers)
         self._pinned = pinned
         self._turn = count(1)

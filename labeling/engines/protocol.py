@@ -50,15 +50,16 @@ class Delta:
 
 @dataclass
 class Counted:
-    """What a stream has taken, as its end says."""
+    """What a stream has taken, as its end says; and who was asked, where somebody notes it."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    engine: str = ""
 
     def read(self, line: str) -> None:
         """From a line of the stream."""
-        if line.startswith("data: {") and '"usage"' in line:
-            usage = json.loads(line.removeprefix("data: ")).get("usage") or {}
+        if (said := _said(line)).startswith("{") and '"usage"' in said:
+            usage = json.loads(said).get("usage") or {}
             self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
             self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
 
@@ -124,13 +125,18 @@ def deltas(line: str) -> list[Delta]:
 
     Raises EngineRefused when the server broke off in the middle, EngineUnavailable when that was its end.
     """
-    if not line.startswith("data: ") or line == "data: [DONE]":
+    if (said := _said(line)) in ("", "[DONE]"):
         return []
-    chunk = json.loads(line.removeprefix("data: "))
+    chunk = json.loads(said)
     if "error" in chunk:
         gone = _ENGINE_IS_GONE in chunk["error"]["message"]
         raise (EngineUnavailable if gone else EngineRefused)(f"The model server broke off: {chunk['error']['message']}")
     return [Delta(choice["index"], _piece(choice), choice.get("finish_reason")) for choice in chunk.get("choices", [])]
+
+
+def _said(line: str) -> str:
+    """What a server-sent event carries; the space after the colon may be missing."""
+    return line.removeprefix("data:").strip() if line.startswith("data:") else ""
 
 
 def _piece(choice: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ others unload is put back.
 What was found right is looked at again as soon as its files look otherwise (their sizes and times), and not before.
 
 Before a server goes to sleep its adapters are taken off, and they are put on again when it has woken: so nothing hangs
-on what it keeps of them while it sleeps.
+on what it keeps of them while it sleeps. Whoever got its client before and asks late is told to come again; a server
+without the adapter would say that there is no such model, and one asleep nothing at all.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class ServerWithAdapters:
         if self._leaving_since is None:
             self._leaving_since = now
             return False  # who was sent here a moment ago may be about to ask
-        if client and client.usage.in_flight and now - self._leaving_since < PATIENCE_SECONDS:
+        if client and not client.usage.shut(why, at_once=now - self._leaving_since >= PATIENCE_SECONDS):
             self._server.finish_first(why)
             return False
         if client:
@@ -141,6 +142,7 @@ class ServerWithAdapters:
             self._begin(client)
         if client is None or self._server.is_silent:
             return
+        client.usage.open()
         ids = {version.id for version in versions}
         self._refused = {name: reason for name, reason in self._refused.items() if name in ids}
         self._checked = {name: looks for name, looks in self._checked.items() if name in ids}

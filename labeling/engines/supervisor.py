@@ -5,8 +5,9 @@ the rest: a server for each base in use and one for each reward model, the adapt
 started again and its adapters put back. The keeper starts every child itself, because a child dies with the thread that
 started it. Where somebody else runs the servers, each of them is asked for each base (place.py).
 
-A version that cannot be served is reported in `problems` and disturbs no other. Where the servers take turns with runs,
-the keeper also sees whose turn it is (turns.py).
+A version that cannot be served is reported in `problems` and disturbs no other. On GPUs each base has its own, as vLLM
+takes nearly all of one; a base that finds none is refused, and gets its turn when another is switched off. Where the
+servers take turns with runs, the keeper also sees whose turn it is (turns.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -29,6 +30,7 @@ from labeling.engines.place import Place
 from labeling.engines.server_with_adapters import ServedVersion, ServerState, ServerWithAdapters
 from labeling.engines.turns import Turns
 from labeling.engines.usage import Used
+from labeling.engines.vllm_server import VLLM, NoGpuLeft
 from storage.errors import EngineUnavailable, NotFound
 from storage.leases import CPU
 
@@ -61,15 +63,17 @@ class Engines:
         command: Command = embedded_command,
         adopted: Adopted | None = None,
         turns: Turns | None = None,
+        keys: Collection[str] = (),
     ) -> None:
         """Policies are served with `command`, or by the adopted servers; reward models by our own small server.
 
-        `turns`: the devices of `command` that runs take in turns with it.
+        `turns`: the devices of `command` that runs take in turns with it. `keys`: variables that no server is to see.
         """
         self._log_folder = log_folder
         self._command = command
         self._adopted = adopted
         self._turns = turns
+        self._keys = keys
         self._wanted: tuple[ServedVersion, ...] = ()
         self._places: dict[str, Place] = {}
         self._changed = threading.Condition()
@@ -166,7 +170,7 @@ class Engines:
 
     def _tend(self) -> None:
         wanted = {version.place: version for version in self._wanted}
-        for name in [name for name in self._places if name not in wanted]:
+        for name in self._to_leave(wanted):
             self._places[name].stop()
             del self._places[name]
         for name, version in wanted.items():
@@ -177,14 +181,19 @@ class Engines:
             if place not in resting:
                 place.tend(self._at(name))
 
+    def _to_leave(self, wanted: Collection[str]) -> list[str]:
+        """The places that nobody wants, and with these such as may find a GPU now."""
+        gone = {name for name in self._places if name not in wanted}
+        return [name for name, place in self._places.items() if name in gone or (gone and place.found_no_gpu)]
+
     def _make_room(self) -> list[Place]:
-        """Those that a run has the device of, or is to get it."""
-        if self._turns is None or self._turns.ours():
+        """Those that a run has a device of, or is to get it."""
+        if self._turns is None:
             return []
-        resting, why = [place for place in self._places.values() if place.in_turns], self._turns.why()
-        rested = [place.make_room(why) for place in resting]
-        if all(rested):
-            self._turns.hand_over()
+        resting = [place for place in self._places.values() if not self._turns.ours(place.devices)]
+        rested = [place for place in resting if place.make_room(self._turns.why(place.devices))]
+        in_use = {device for place in self._places.values() if place not in rested for device in place.devices}
+        self._turns.hand_over(but=in_use)
         return resting
 
     def _place_for(self, version: ServedVersion) -> Place:
@@ -195,11 +204,20 @@ class Engines:
             servers = {url: AdoptedServer(url, self._adopted.key, version.base_path) for url in self._adopted.urls}
             kept = {url: ServerWithAdapters(server, untrained, prefix) for url, server in servers.items()}
             return Place(kept, self._adopted.pinned)
-        command = self._command if version.kind == "policy" else reward_command(version.adapter_path)
+        command, devices = self._command_for(version)
         watched = [Path(version.adapter_path)] if version.kind != "policy" and version.adapter_path else []
-        server = ServerWithAdapters(ModelServer(version.base_path, log, command, watched), untrained)
-        on_shared = self._turns is not None and (version.kind == "policy" or CPU in self._turns.devices)
-        return Place({"": server}, {}, on_shared)
+        server = ServerWithAdapters(ModelServer(version.base_path, log, command, watched, self._keys), untrained)
+        return Place({"": server}, {}, devices, found_no_gpu=isinstance(command, NoGpuLeft))
+
+    def _command_for(self, version: ServedVersion) -> tuple[Command, tuple[str, ...]]:
+        """What serves it, and on which devices."""
+        if version.kind != "policy":
+            return reward_command(version.adapter_path), (CPU,)
+        if not isinstance(self._command, VLLM):
+            return self._command, (CPU,)
+        taken = {device: name for name, place in self._places.items() for device in place.devices if device != CPU}
+        command = self._command.beside(taken)
+        return command, command.devices
 
     def _log_path(self, version: ServedVersion) -> Path:
         told_apart = hashlib.sha256(version.place.encode()).hexdigest()[:6]

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from storage.errors import EngineUnavailable
+
 _REMEMBERED = 200  # requests that speed and latency are taken from
 
 
@@ -52,19 +54,39 @@ class Usage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counted: dict[str, _Counted] = {}
+        self._shut = ""  # why nobody may ask any more
 
     @contextmanager
     def asking(self, model: str) -> Iterator[Asking]:
         """A request, from asking to its last token. One that fails counts for nothing."""
         asking, started = Asking(), time.monotonic()
-        with self._lock:
-            self._counted.setdefault(model, _Counted()).in_flight += 1
-        try:
+        with self.under_way(model):
             yield asking
             self._count(model, _Request(started, time.monotonic(), asking.tokens))
+
+    @contextmanager
+    def under_way(self, model: str) -> Iterator[None]:
+        """What is waited for and counts for nothing else. Raises EngineUnavailable where the server makes room."""
+        with self._lock:
+            if self._shut:
+                raise EngineUnavailable(self._shut)
+            self._counted.setdefault(model, _Counted()).in_flight += 1
+        try:
+            yield
         finally:
             with self._lock:
                 self._counted[model].in_flight -= 1
+
+    def shut(self, why: str, at_once: bool = False) -> bool:
+        """From now on nobody may ask; not before nothing is under way, unless `at_once`. Whether it is so now."""
+        with self._lock:
+            if at_once or not any(counted.in_flight for counted in self._counted.values()):
+                self._shut = why
+            return bool(self._shut)
+
+    def open(self) -> None:
+        with self._lock:
+            self._shut = ""
 
     @property
     def in_flight(self) -> int:

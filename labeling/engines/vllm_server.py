@@ -3,12 +3,15 @@
 Decisions a reader would question:
 
 * Its port is chosen here and told at once, as vLLM tells nobody; that it answers is seen by asking.
-* On a processor it computes in float32, as training does there: what is served is what was trained. On a GPU it takes
-  the precision of the weights.
+* It computes as adapters are trained: in float32 on a processor, in half precision on a GPU, where its `--dtype auto`
+  rounds float32 weights to bfloat16 (float16 where the GPU knows no other), as a run does that trains an adapter on
+  them. So whole weights that were trained in float32 are rounded when they are served there; who wants them as they are
+  asks for it: engine_arguments = ["--dtype", "float32"].
 * What would fail for want of memory, or because nothing is installed, is refused before it starts: vLLM itself needs
   half a minute to say so. It says the rest (a kind of model or a setting that it does not know) in its log, in the
   middle of which `cause` looks.
-* It is bound to the GPUs that it takes, by the names that runs have for them, so that both mean the same one.
+* It is bound to the GPUs that it takes, by the names that runs have for them, so that both mean the same one. Two never
+  share one, since each takes nine tenths of its memory.
 * Where it takes turns with runs it can be put to sleep. The routes for that come with others of its development mode
   that let whoever reaches the port do much; so it listens on loopback only, as ever.
 """
@@ -19,12 +22,12 @@ import json
 import os
 import re
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from labeling.engines.free_memory import available_memory
 from labeling.engines.model_folder import served_context
@@ -57,7 +60,7 @@ _NO_CAUSE = (
 class VLLM:
     """The command that serves a base with vLLM. `arguments` come last, so they win over ours.
 
-    gpus: those of this machine, as cuda:0; none means the processor. sleeps: whether it can let go of them and wake.
+    gpus: those it may take, as cuda:0; none means the processor. sleeps: whether it can let go of them and wake.
     """
 
     gpus: tuple[str, ...] = ()
@@ -69,6 +72,13 @@ class VLLM:
     def devices(self) -> tuple[str, ...]:
         """Those it takes: the first GPU, or as many as its arguments split the model or the requests over."""
         return self.gpus[: gpus_asked_for(self.arguments)] or (CPU,)
+
+    def beside(self, taken: Mapping[str, str]) -> VLLM | NoGpuLeft:
+        """Bound to GPUs that nobody has. taken: GPU → the base whose server has it."""
+        needed, free = gpus_asked_for(self.arguments), tuple(gpu for gpu in self.gpus if gpu not in taken)
+        if self.gpus and len(free) < needed:
+            return NoGpuLeft(needed, self.gpus, taken)
+        return replace(self, gpus=free[:needed])
 
     def __call__(self, base: Path, name: str, port_file: Path) -> list[str]:
         """Raises ModelNotLoadable where it cannot succeed."""
@@ -99,6 +109,34 @@ class VLLM:
         if not self.gpus:
             return [*command, "--dtype", "float32", "--enforce-eager"]
         return [*command, "--enable-sleep-mode"] if self.sleeps else command
+
+
+@dataclass(frozen=True)
+class NoGpuLeft:
+    """The command of a server that finds no GPU: it says who has them, and starts nothing."""
+
+    needed: int
+    gpus: tuple[str, ...]
+    taken: Mapping[str, str]
+    devices: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, base: Path, name: str, port_file: Path) -> list[str]:
+        if self.needed > len(self.gpus):
+            raise ModelNotLoadable(
+                f"vLLM is asked to spread a model over {self.needed} GPUs (engine_arguments in settings.toml), and it "
+                f"may use {len(self.gpus)} here. Ask for fewer."
+            )
+        bases = {base: [gpu for gpu in self.gpus if self.taken.get(gpu) == base] for base in self.taken.values()}
+        served = "; ".join(f"{_in_words(gpus)} by the server of {other}" for other, gpus in bases.items() if gpus)
+        number = "No GPU is" if self.needed == 1 else f"Fewer than {self.needed} GPUs are"
+        raise ModelNotLoadable(
+            f"{number} left for a server of {base}. Taken: {served}. vLLM needs a GPU for each base: switch all "
+            "versions of one such base off at the models page, and this one is started by itself."
+        )
+
+
+def _in_words(gpus: Sequence[str]) -> str:
+    return " and ".join(f"GPU {gpu.removeprefix('cuda:')}" for gpu in gpus)
 
 
 def installed(environment: Path = ENVIRONMENT) -> bool:

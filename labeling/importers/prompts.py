@@ -32,7 +32,8 @@ def import_prompts(
 ) -> Imported:
     """Stores the prompts of a file, all or none. Raises BadInput, BadRow.
 
-    A prompt that is here already becomes confidential where this file says so, and never the other way.
+    A prompt that is here already becomes confidential where this file says so, and never the other way. One that was
+    only asked on the compare page so far belongs to this source from now on.
     """
     rows = read_rows(path)
     found, left_out = read_each(rows, lambda row: _prompt(row, source, licence, confidential, fits))
@@ -54,6 +55,7 @@ def tags_of(row: FileRow) -> list[str]:
 
 
 def _store(cursor: Cursor, new: Sequence[Prompt], found: Sequence[Prompt]) -> None:
+    prompts.take_over(cursor, found)
     prompts.insert_new(cursor, new)
     prompts.keep_confidential(cursor, found)
 

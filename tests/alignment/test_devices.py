@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from alignment import devices
+from labeling.engines.free_memory import UNKNOWN
 
 TWO = "0, GPU-5c1f, NVIDIA H100 80GB HBM3, 81559\n1, GPU-77aa, NVIDIA L4, [N/A]\n"
 
@@ -50,13 +50,11 @@ def test_a_run_sees_its_devices_and_no_other():
     assert devices.visible(("cpu",))["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_a_container_with_less_memory_than_its_machine_says_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(devices, "_CGROUP_LIMIT", limit)
-    limit.write_text(str(256 * 2**20))
+def test_a_container_with_less_memory_than_its_machine_says_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices, "total_memory", lambda: 256 * 2**20)
     assert devices.memory_mb() == 256
-    limit.write_text("max\n")
-    assert devices.memory_mb() > 256
+    monkeypatch.setattr(devices, "total_memory", lambda: UNKNOWN)
+    assert 256 < devices.memory_mb() < UNKNOWN // 2**20
 
 
 def test_the_hardware_of_this_machine_is_named():

@@ -10,6 +10,7 @@ import pytest
 
 from alignment.datasets import POLICY, UNJUDGED_POLICY
 from alignment.freezing import freeze_snapshot, rows_of_projects
+from alignment.run_offers import found_of
 from storage import documents, judgments, projects, prompts, responses, snapshots
 from storage.database import Database
 from storage.errors import BadInput
@@ -112,3 +113,16 @@ def judge(database: Database, question: Prompt) -> None:
     responses.add(database, [good, bad])
     said = judgment(question.id, Ranking(((good.id,), (bad.id,))))
     database.write(lambda cursor: judgments.add(cursor, said))
+
+
+def test_what_people_asked_on_the_compare_page_is_frozen_only_where_that_source_is_named(database: Database) -> None:
+    ours, typed = asked("Ours?", "ours"), asked("My secret?", prompts.OWN_PROMPTS)
+    prompts.add(database, [ours, typed])
+    projects.save(database, project(sources=()))
+
+    for project_ids in ([], ["p1"]):
+        assert rows_of_projects(database, project_ids, "prompt_only").source_ids == (ours.id,)
+    named = rows_of_projects(database, [], "prompt_only", [prompts.OWN_PROMPTS])
+    assert named.source_ids == (typed.id,)
+    counted = [found_of(database, "prompt_only", of).rows for of in ("", "ours", prompts.OWN_PROMPTS)]
+    assert counted == [1, 1, 1]

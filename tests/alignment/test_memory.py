@@ -171,3 +171,16 @@ def test_this_machine_says_what_is_free() -> None:
 
 def test_of_a_gpu_that_is_not_there_nobody_can_say() -> None:
     assert memory.available("cuda:7") == (0, 0)
+
+
+def test_a_gpu_that_is_handed_over_before_the_run_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An awake vLLM has nine tenths of 80 GB; a sleeping one keeps a little."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 8000, 81920\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    assert memory.available("cuda:0") == (8_000, 81_920)
+    assert memory.available("cuda:0", handed_over=True) == (81_920 - memory.ASLEEP_MB, 81_920)
+    assert memory.available("cpu", handed_over=True)[1] == memory.available("cpu")[1]

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
-from alignment import memory, preflight, preflight_routes, row_checks, setting_checks
+from alignment import devices, memory, preflight, preflight_routes, row_checks, setting_checks, timing
 from alignment.devices import Device
 from alignment.launchers.launch import Launch
 from alignment.memory import Load, Plan, Shape
@@ -680,6 +680,32 @@ def test_the_time_of_a_run_that_is_alike_is_taken_from_it(web: Web) -> None:
 
     assert found["time"]["measured_on"] == run.id
     assert found["time"]["seconds_per_step"] == 2.0
+
+
+def test_a_gpu_that_the_servers_have_is_counted_as_it_will_be_and_nothing_is_tried_on_it(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the page would refuse nearly every run on the one GPU of a machine: vLLM has most of its memory."""
+    from storage import leases
+
+    # given a GPU of which the servers have all but 10 MB
+    gpu = Device("cuda:0", "GPU 0", 81_920)
+    monkeypatch.setattr(devices, "gpus", lambda: (gpu,))
+    monkeypatch.setattr(memory, "_of_gpu", lambda device: (10, 81_920))
+    monkeypatch.setattr(timing, "measure", _never_timed)
+    leases.share(web.lab.database, ["cuda:0"])
+    leases.take(web.lab.database, "cuda:0")
+    # when a run is to train there
+    found = _run(web, _question(web, "v0", [pair(n) for n in range(60)]))
+    # then it may start, and says what it was compared with
+    fits = next(check for check in found["checks"] if check["title"] == "It fits in memory")
+    assert fits["figure"].endswith("of 77.0 GB free when it starts")
+    assert found["verdict"]["kind"] != "bad" and found["time"] is None
+    assert found["memory"]["available_mb"] == 81_920 - memory.ASLEEP_MB
+
+
+def _never_timed(*given: object) -> None:
+    raise AssertionError("two steps were tried")
 
 
 def test_the_same_question_is_answered_from_what_is_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,14 @@ import pytest
 from alignment import run_directory, run_queue
 from alignment.launchers.local import LocalLauncher
 from alignment.run_directory import Outcome
-from storage import model_versions, runs
+from alignment.scorers.chosen import told
+from storage import model_versions, prompts, runs
+from storage.endpoints import Judge
 from storage.errors import BadInput, DiskFull, NotEnoughFeedback, NotFound
 from storage.records import ModelVersion, Run
 from tests import makers
 from tests.alignment.conftest import Lab
+from tests.makers import prompt
 
 DONE = Outcome("succeeded", "Trained.", steps=4, seconds=1.0, fingerprint="abc")
 
@@ -426,6 +429,23 @@ def test_a_resumed_run_is_in_line_again_with_its_checkpoints_and_its_curves(lab:
     assert json.loads((directory / "attempts" / "outcome-1.json").read_text())["steps"] == 10
     one_pass(lab, launcher)
     assert states(lab) == {run.id: "training"} and run_directory.attempt(directory) == 2
+
+
+def test_what_was_marked_confidential_while_a_run_waited_is_in_its_directory_when_it_starts(
+    lab: Lab, launcher: PaperLauncher
+):
+    # given a run in line whose answers a judge outside scores
+    run = lab.start("dpo", lab.freeze("preference"))
+    file = Path(run.directory) / run_directory.RUN
+    judged = told(Judge("far", "https://a.org", "big"), ["an old mark"])
+    run_directory.write_json(file, {**json.loads(file.read_text()), "scored_by": judged})
+    # when a prompt is marked, and then the run starts
+    secret = prompt("A secret?", confidential=True)
+    prompts.add(lab.database, [secret])
+    one_pass(lab, launcher)
+    # then it knows
+    scored_by = run_directory.read_run(Path(run.directory))["scored_by"]
+    assert scored_by == {**(judged or {}), "confidential": [prompts.text_hash(secret.messages)]}
 
 
 def test_a_killed_run_can_be_resumed(lab: Lab, launcher: PaperLauncher):

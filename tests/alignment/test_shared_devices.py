@@ -12,6 +12,7 @@ import pytest
 
 from alignment import devices, run_directory, run_queue, shared_devices
 from alignment.devices import CPU, Device
+from alignment.launchers.launch import Launch
 from alignment.run_directory import Outcome
 from storage import leases, runs
 from storage.leases import NOBODY, SERVER
@@ -157,7 +158,8 @@ def test_a_run_on_two_gpus_needs_the_lease_of_the_one_that_is_shared(served: Lab
 def test_a_run_that_names_no_gpu_takes_one_that_puts_no_server_to_sleep(lab: Lab, monkeypatch: pytest.MonkeyPatch):
     both = (Device("cuda:0", "GPU 0", 80_000), Device("cuda:1", "GPU 1", 80_000))
     monkeypatch.setattr(devices, "gpus", lambda: both)
-    leases.share(lab.database, ["cuda:0"])
+    leases.share(lab.database, ["cuda:0", "cuda:1"])
+    leases.take(lab.database, "cuda:0")
     chosen = [lab.start("dpo", lab.freeze("preference", rows)).launch["device"] for rows in (24, 25, 26)]
     assert chosen == ["cuda:1", "cuda:0", "cuda:1"]
 
@@ -196,3 +198,14 @@ def test_our_own_process_number_in_a_lock_is_no_run(served: Lab, launcher: Paper
     end(run)
     one_pass(served, launcher)
     assert held(served) == (NOBODY, NOBODY)
+
+
+def test_what_others_have_of_the_gpus_that_a_run_would_need_is_known_before_it_starts(served: Lab):
+    """Not the processor: what servers have of its memory cannot be told from what anybody else has."""
+    assert shared_devices.had_by_others(served.database, Launch(device=CPU)) == []
+    leases.share(served.database, ["cuda:0", "cuda:1"])
+    leases.take(served.database, "cuda:0")
+    asked = [Launch(device="cuda:0", processes=2), Launch(device="cuda:1"), Launch(where="ray", device="cuda:0")]
+    assert [shared_devices.had_by_others(served.database, one) for one in asked] == [["cuda:0"], [], []]
+    leases.due(served.database, "cuda:1", "dpo-01")
+    assert shared_devices.had_by_others(served.database, asked[0]) == ["cuda:0", "cuda:1"]

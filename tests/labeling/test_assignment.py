@@ -239,6 +239,25 @@ def test_a_lease_that_ran_out_frees_the_item_and_a_late_judgment_is_kept(databas
     assert queue.judge(ranked(item, supersedes=late.id)).flags == (LATE,)  # a change is of the same late judgment
 
 
+def test_a_late_judgment_of_older_answers_changes_no_answers_shown_after_a_restart_either(database: Database) -> None:
+    # given an answer that came while nobody held the prompt, so that he is shown three
+    asked = project(responses_per_prompt=3, overlap=2)
+    sampled(database, asked, 1)
+    clock = Clock()
+    queue = queue_of(database, clock=clock)
+    (late,) = queue.take(asked, "ines", 1, "t1")
+    clock.outlast_a_lease()
+    fresh = response(late.prompt.id, "a third answer", project_id=asked.id)
+    responses.add(database, [fresh])
+    queue.add_responses(asked, [fresh])
+    (his,) = queue.take(asked, "tom", 1, "t2")
+    # when she judges the two that she was shown
+    assert LATE in queue.judge(ranked(late)).flags
+
+    for after in (queue, queue_of(database, clock=clock)):
+        assert len(his.responses) == len(after.to_settle(asked, his.prompt.id)[1]) == 3
+
+
 def test_labelling_never_shows_a_held_out_prompt_and_comparing_only_those(database: Database) -> None:
     labelling = project()
     comparing = project(id="c1", purpose="comparison", version_ids=("base", "v1"))

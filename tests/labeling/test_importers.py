@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from labeling.compare_routes import own_votes, votes_of
 from labeling.importers.prompts import import_prompts
-from storage import prompts
+from storage import judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow
-from storage.records import Message
+from storage.records import Message, Prompt
+from tests.makers import judgment, project, some_prompts, version
 
 
 def write(folder: Path, name: str, content: str | list[Any]) -> Path:
@@ -195,3 +197,30 @@ def test_a_prompt_that_is_here_becomes_confidential_and_never_the_other_way(data
 
     (only,) = prompts.in_order(database)
     assert only.confidential and prompts.is_confidential(database, [Message("user", "One?")])
+
+
+def test_a_prompt_that_was_asked_on_the_compare_page_is_asked_by_projects_after_its_import(
+    database: Database, tmp_path: Path
+) -> None:
+    # given a prompt that somebody asked there, held out or not, and their vote on it
+    model_versions.add(database, version("v1"))
+    typed = [prompts.make(one.messages, source=prompts.OWN_PROMPTS, licence="Own") for one in held_out_and_not()]
+    prompts.add(database, typed)
+    compared = projects.save(database, project(purpose="comparison", version_ids=("base", "v1")))
+    vote = judgment(typed[0].id, project_id=compared.id)
+    database.write(lambda cursor: judgments.add(cursor, vote))
+    assert prompts.asked_by(database, compared) == prompts.asked_by(database, project()) == []
+    # when a file brings both
+    rows = "".join(json.dumps({"prompt": one.text, "tags": ["fox"]}) + "\n" for one in typed)
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(rows)
+    found = import_prompts(database, file, source="book", licence="CC0")
+    # then they are asked as its prompts are, and the vote stays apart from what is measured
+    assert (found.new, [one.text for one in prompts.asked_by(database, compared)]) == (0, [typed[0].text])
+    (learned,) = prompts.asked_by(database, project())
+    assert (learned.id, learned.source, learned.licence, learned.tags) == (typed[1].id, "book", "CC0", ("fox",))
+    assert (own_votes(database, compared), votes_of(database, compared, "v1")) == (1, [])
+
+
+def held_out_and_not() -> list[Prompt]:
+    return [*some_prompts(1, held_out=True), *some_prompts(1)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from labeling.assignment import Queue
 from storage import assignments, judgments, projects
 from storage.database import Database
 from storage.records import Demonstration, Judgment, Ranking, Rating, Score
@@ -57,6 +59,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     add_project(database, "beside", "ranking", FOUR, **beside)
     add_project(database, "attack", "ranking", [[ATTACK, f"{ATTACK} again"]])
     add_project(database, "prefetched", "ranking", [["one", "two"]] * 6)
+    add_project(database, "last", "ranking", [["one", "two"]])
+    add_project(database, "left", "ranking", [["one", "two"]])
     add_project(database, "empty", "ranking", [])
     add_comparison(database, 8)
     yield database
@@ -64,8 +68,13 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def address(database: Database) -> Iterator[str]:
-    with serving(judging_app(database, new_queue(database))) as address:
+def queue(database: Database) -> Queue:
+    return new_queue(database)
+
+
+@pytest.fixture(scope="module")
+def address(database: Database, queue: Queue) -> Iterator[str]:
+    with serving(judging_app(database, queue)) as address:
         yield address
 
 
@@ -387,12 +396,20 @@ def test_two_items_lie_ready_where_the_server_does_not_answer_any_more(page: Pag
     expect(page.locator(".save")).to_have_text("Kept here, offline: 2 judgments to send")
 
 
-def test_a_draft_outlives_its_tab(page: Page, context: BrowserContext) -> None:
+HALF_A_MINUTE_OF_READING = """() => {
+    const name = Object.keys(localStorage).find((one) => one.startsWith('plumbline-draft-'));
+    const draft = JSON.parse(localStorage[name]);
+    localStorage[name] = JSON.stringify({ ...draft, seconds: draft.seconds + 30 });
+}"""
+
+
+def test_a_draft_outlives_its_tab(page: Page, context: BrowserContext, database: Database) -> None:
     opened(page, "draft")
     here = item(page)
     press(page, "a", "3", "n")
     page.keyboard.type("so far")
     tab = page.evaluate("sessionStorage['plumbline-tab']")
+    page.evaluate(HALF_A_MINUTE_OF_READING)
     page.close()
     again = context.new_page()
     again.add_init_script(f"sessionStorage['plumbline-tab'] = '{tab}'")  # as a browser reopens a closed tab
@@ -400,6 +417,10 @@ def test_a_draft_outlives_its_tab(page: Page, context: BrowserContext) -> None:
     assert item(again) == here
     expect(again.locator('[data-slot="3"] .chip')).to_have_text("A")
     expect(again.locator(".note").nth(1)).to_have_value("so far")
+    press(again, "b", "1", "Enter")
+    changed(again, here)
+    saved(again)
+    assert 30 <= (about(database, here)[0].focused_seconds or 0) < 60  # what was read before counts too
 
 
 def test_an_answer_lost_on_the_way_back_does_not_count_twice(
@@ -495,11 +516,12 @@ def test_nothing_that_anchors_is_on_the_page(page: Page) -> None:
 
 
 def test_changed_guidelines_are_said_and_the_judgment_names_those_that_were_read(
-    page: Page, database: Database
+    page: Page, database: Database, queue: Queue
 ) -> None:
     opened(page, "guided")
     expect(page.locator(".say")).to_have_count(0)
     projects.save(database, replace(projects.get(database, "guided"), guidelines="Short **first**."))
+    queue.forget("guided")
     page.reload()
     page.wait_for_selector(".ls.ready")
     page.get_by_role("button", name="Read them").click()
@@ -534,6 +556,43 @@ def test_an_empty_project_says_so(page: Page) -> None:
     opened(page, "empty")
     expect(page.locator(".state")).to_contain_text("There are no prompts yet.")
     expect(page.locator(".submit")).to_be_hidden()
+
+
+def test_after_the_last_prompt_ones_own_judgment_is_not_said_to_be_open_elsewhere(
+    page: Page, context: BrowserContext
+) -> None:
+    opened(page, "last")
+    context.route("**/api/label/judge", lambda route: route.abort())
+    submitted(page, "1", "2")
+    expect(page.locator(".state h2")).to_have_text("The next prompt is on its way.")
+    expect(page.locator(".save")).to_have_attribute("data-s", "offline")
+    expect(page.locator(".state h2")).to_have_text("The next prompt is on its way.")
+
+    context.unroute("**/api/label/judge")
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    expect(page.locator(".state h2")).to_have_text("Every prompt here is judged. Thank you.")
+    expect(page.locator(".ls > .sr[role=status]")).to_have_text(
+        "Every prompt here is judged. Thank you. You have judged 1 prompt here."
+    )
+
+
+SUBMIT_AND_LEAVE = """() => {
+    document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));
+    location.href = 'about:blank';
+}"""
+
+
+def test_what_is_submitted_just_before_the_page_is_left_is_sent(context: BrowserContext, database: Database) -> None:
+    page = opened(context.new_page(), "left")
+    here = item(page)
+    press(page, "1", "2")
+    page.evaluate(SUBMIT_AND_LEAVE)
+    page.wait_for_url("about:blank")
+
+    until = time.monotonic() + 10
+    while not about(database, here) and time.monotonic() < until:
+        time.sleep(0.05)  # the request outlives its page; nothing there is left to ask
+    assert len(about(database, here)) == 1
 
 
 def test_on_a_phone_it_is_a_stack_without_sideways_scrolling(browser: Browser, address: str) -> None:

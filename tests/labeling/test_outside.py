@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,15 +16,17 @@ from labeling.answering import Answerers, endpoints_of
 from labeling.assignment import Queue
 from labeling.comparison import comparison_of, leaving
 from labeling.engines.endpoint_client import Endpoints
+from labeling.engines.template import INSTRUCTION_TEMPLATE
 from labeling.feedback import feedback_type
-from labeling.sampling import Sampler, sample_version
+from labeling.sampling import Sampler, kept_here_sentence, sample_version
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.endpoints import Endpoint
 from storage.errors import NotAllowed
 from storage.records import ModelVersion, Project, Sampling
-from tests.endpoint_server import EndpointServer, endpoint_server, said
+from tests.endpoint_server import EndpointServer, endpoint_server, said, streamed
 from tests.labeling.judging_app import Nobody, judging_api
+from tests.labeling.test_sampling import FakeEngine
 from tests.makers import project, prompt, some_prompts, version
 
 KEY = "sk-very-secret"
@@ -48,6 +53,13 @@ def endpoints(server: EndpointServer, database: Database, tmp_path: Path) -> End
 def sampler_of(database: Database, endpoints: Endpoints) -> tuple[Sampler, Queue]:
     queue = Queue(database, minimum_responses=lambda name: feedback_type(name).minimum_responses)
     return Sampler(database, queue, Nobody(), endpoints=endpoints), queue
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def answers(database: Database, asked: Project) -> list[str]:
@@ -82,9 +94,10 @@ def test_confidential_prompts_are_left_out_and_counted(
     sampler.fill()
 
     assert set(server.asked) == {"Open?"} and len(answers(database, asked)) == 2
-    assert sampler.problem(asked) == (
+    assert kept_here_sentence(database, asked) == (
         "1 confidential prompt is left out: what is confidential is never sent to an endpoint outside."
     )
+    assert sampler.problem(asked) == ""  # nothing keeps the pool from filling
     assert queue.progress(asked, "ines").total == 1
 
 
@@ -171,6 +184,97 @@ def test_an_endpoint_that_stays_away_is_said_and_its_project_rests(
     server.replies = lambda words: said(f"Answer {len(server.bodies)}.")
     sampler.wake()
     assert sampler.fill() == 1
+
+
+def test_nothing_is_paid_for_while_the_other_version_cannot_answer(
+    database: Database, server: EndpointServer, endpoints: Endpoints
+) -> None:
+    model_versions.add(database, version("base"))
+    prompts.add(database, some_prompts(2, held_out=True))
+    asked = comparison_of(database, "base", OUTSIDE)
+    sampler, _ = sampler_of(database, endpoints)
+
+    assert sampler.fill() == 0
+    assert "being started" in sampler.problem(asked) and server.bodies == []
+
+
+def test_a_prompt_that_gets_no_answer_throws_none_of_the_others_away(
+    database: Database, server: EndpointServer, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an endpoint that stays away from one prompt of three
+    monkeypatch.setattr("labeling.engines.endpoint_client.PAUSES", ())
+    prompts.add(database, [prompt(text, held_out=False) for text in ("Hard?", "One?", "Two?")])
+    asked = projects.save(database, project(version_ids=(OUTSIDE,)))
+    server.replies = lambda words: (503, "busy") if words == "Hard?" else said(f"Answer {len(server.bodies)}.")
+    sampler, _ = sampler_of(database, endpoints)
+    # when it is asked
+    assert sampler.fill() == 3
+    # then the answers to the others are kept, and they are asked once
+    assert len(answers(database, asked)) == 4
+    sampler.fill()
+    assert server.asked.count("One?") == server.asked.count("Two?") == 2
+
+
+def test_an_endpoint_that_hangs_keeps_no_other_project_waiting(
+    database: Database, server: EndpointServer, endpoints: Endpoints, tmp_path: Path
+) -> None:
+    # given a project whose endpoint never ends its answer, and after it one that a version of ours answers
+    server.go_on.clear()
+    model_versions.add(database, version(base_path=str(tmp_path), template=INSTRUCTION_TEMPLATE))
+    prompts.add(database, some_prompts(1))
+    projects.save(database, project(id="p1", version_ids=(OUTSIDE,)))
+    own = projects.save(database, project(id="p2"))
+    queue = Queue(database, minimum_responses=lambda name: 2)
+    sampler = Sampler(database, queue, FakeEngine(), endpoints=endpoints)  # type: ignore[arg-type]
+    # when both are filled in the background
+    with sampler.running(pause=0.01):
+        # then the second is full while the first still waits
+        wait_until(lambda: queue.progress(own, "ines").ready == 1 and len(server.bodies) > 0)
+        assert len(server.bodies) <= 2
+    server.go_on.set()
+
+
+# ---- a prompt of one's own, asked of endpoints
+
+
+def ask_own(database: Database, endpoints: Endpoints, comparison: Project) -> list[dict[str, Any]]:
+    queue = Queue(database, minimum_responses=lambda name: 2)
+    with TestClient(judging_api(database, queue, Answerers(Nobody(), endpoints))) as browser:
+        reply = browser.post("/api/compare/ask", json={"project": comparison.id, "text": "Why?"})
+    return [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line]
+
+
+@pytest.fixture
+def two(database: Database, server: EndpointServer) -> tuple[Endpoints, Project]:
+    """Two endpoints, and their comparison."""
+    named = [Endpoint("house", server.url, model, inside=False) for model in ("big", "small")]
+    found = endpoints_of(database, named)
+    return found, comparison_of(database, OUTSIDE, "outside: house (small)")
+
+
+def test_the_pace_of_an_endpoint_tells_nothing_because_both_answers_come_whole(
+    database: Database, server: EndpointServer, two: tuple[Endpoints, Project]
+) -> None:
+    server.replies = lambda words: streamed("It ", "scatters.")
+
+    (event,) = ask_own(database, *two)
+
+    assert [one["text"] for one in event["item"]["responses"]] == ["It scatters."] * 2
+    (stored,) = responses.by_prompt(database, two[1].id).values()
+    engines = {f"openai-compatible {server.url} {model}" for model in ("big", "small")}
+    assert {one.engine for one in stored} == engines
+
+
+@pytest.mark.parametrize("reply", [said("It scatters."), (200, streamed("It ", "scatters.")[1].split("\n\n")[0])])
+def test_an_answer_without_its_end_is_not_stored(
+    database: Database, server: EndpointServer, two: tuple[Endpoints, Project], reply: tuple[int, str]
+) -> None:
+    server.replies = lambda words: reply  # no stream at all, or one that was closed after its first piece
+
+    assert ask_own(database, *two) == [
+        {"error": "One of the two answers broke off before its end. Nothing was stored."}
+    ]
+    assert responses.by_prompt(database, two[1].id) == {}
 
 
 def test_the_key_is_in_no_file_no_log_and_no_reply(

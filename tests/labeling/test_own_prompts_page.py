@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from labeling.answering import Answerers, endpoints_of
 from storage import judgments, prompts
@@ -15,6 +15,7 @@ from tests.endpoint_server import EndpointServer, endpoint_server, streamed
 from tests.labeling.judging_app import Nobody, add_versions, judging_app, new_queue, serving
 
 pytestmark = pytest.mark.browser
+WHOLE = "Shown once both answers are whole: an endpoint writes at a pace of its own, which would tell who it is."
 INSIDE, OUTSIDE = "inside: near (small)", "outside: far (big)"
 
 
@@ -65,13 +66,31 @@ def test_nothing_leaves_before_somebody_has_read_that_it_will(page: Page, endpoi
     expect(page.locator(".notice")).to_contain_text(f"{OUTSIDE}: what is asked here, by you too, leaves this machine.")
 
 
+def test_consent_is_given_to_the_pair_that_was_read_and_to_no_other(page: Page, endpoint: EndpointServer) -> None:
+    # given the sentence about one pair, and an answer about the next pair that takes its time
+    expect(page.locator(".state")).to_contain_text("Prompts would leave this machine")
+    slow: list[Route] = []
+    page.route("**/api/compare/start", lambda route: route.continue_() if slow else slow.append(route))
+    # when the pickers change, and change once more before it comes
+    page.get_by_label("First version").select_option("base")
+    expect(page.get_by_role("button", name="Send them")).to_be_hidden()
+    page.wait_for_timeout(100)
+    page.get_by_label("Second version").select_option(INSIDE)
+    expect(page.locator(".own")).to_be_visible()  # of this pair nothing leaves
+    slow[0].continue_()
+    # then what is said of the pair before is not shown
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("button", name="Send them")).to_be_hidden()
+    expect(page.locator(".own")).to_be_visible()
+
+
 def test_both_answers_are_written_blind_and_judged_by_key(
     page: Page, endpoint: EndpointServer, database: Database
 ) -> None:
     begin(page)
     endpoint.go_on.clear()
     ask(page, "Why is the <b>sky</b> blue?")
-    expect(page.locator(".text.coming")).to_have_text(["**It", "**It"])
+    expect(page.locator(".text.coming")).to_have_text([WHOLE, WHOLE])  # half of each is here, and is held back
     expect(page.locator(".prompt")).to_have_text("Why is the <b>sky</b> blue?")
     page.locator(".prompt").focus()
     page.keyboard.press("2")
@@ -97,7 +116,7 @@ def test_stop_takes_the_request_back_and_nothing_is_stored(
     begin(page)
     endpoint.go_on.clear()
     ask(page, "Why?")
-    expect(page.locator(".text.coming")).to_have_text(["**It", "**It"])
+    expect(page.locator(".text.coming")).to_have_count(2)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".answers")).to_be_hidden()
     expect(page.get_by_role("button", name="Ask both")).to_be_visible()

@@ -116,9 +116,11 @@ def test_a_known_answer_is_given_to_what_nobody_has_judged(page: Page, database:
     page.get_by_role("button", name="Add a known answer").click()
     dialog = page.locator("dialog[open]")
     expect(dialog.get_by_role("checkbox")).to_be_checked()
+    expect(dialog.get_by_text("Once “Known answers” on the projects page is above 0 %, it comes up")).to_be_visible()
     dialog.get_by_role("radiogroup", name="Answer A").get_by_role("radio", name="Good", exact=True).click()
     dialog.get_by_role("button", name="Settle", exact=True).click()
     expect(page.locator(".notice")).to_contain_text("unannounced")
+    expect(page.locator(".notice")).to_contain_text("once “Known answers” on the projects page is above 0 %")
     assert judgments.flagged(database, "thumbs", GOLD)[-1].labeler == "lead"
 
 

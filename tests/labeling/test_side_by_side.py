@@ -23,8 +23,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database = Database.open(tmp_path_factory.mktemp("side") / "plumbline.duckdb")
     add_versions(database, "base")
     add_project(database, "two", "pairwise", [[DOSE, OTHER]] * 6)
+    add_project(database, "shortened", "pairwise", [["Take it.\n\nEvery day, every morning.", "Take it."]])
     add_project(database, "three", "ranking", [[DOSE, OTHER, ALIKE]] * 3)
     add_project(database, "long", "ranking", [[LONG, LONG + LONG.replace("screen", "page"), "Short."]] * 12)
+    add_project(database, "rated", "thumbs", [[LONG, "Short."]])
     add_project(database, "edit", "edit", [["A draft."]])
     with serving(judging_app(database, new_queue(database))) as address:
         yield address
@@ -48,7 +50,7 @@ def test_two_answers_show_what_each_says_that_the_other_does_not(page: Page) -> 
     assert [marked(five), marked(six)] == [["five", "5", "x2"], ["six", "6", "x3", "at night"]]
     assert page.locator(".answer .text").all_inner_texts() == before  # marks change no word
     assert five.locator("pre mark").count() == 1 and page.locator(".answer b").count() == 0
-    expect(six.locator(".difference")).to_have_text(f"5 words differ from {letter(five)}")
+    expect(six.locator(".difference")).to_have_text(f"Words: 5 only here, 3 only in {letter(five)}")
     expect(page.locator(".ls > .sr[role=status]")).to_have_text(
         "Where answers differ is marked; each answer says how much."
     )
@@ -61,6 +63,16 @@ def test_two_answers_show_what_each_says_that_the_other_does_not(page: Page) -> 
     assert page.locator("mark").count() == 0
     assert sorted(page.locator(".answer .text").all_inner_texts()) == sorted(before)
     expect(page.locator(".difference:visible")).to_have_count(0)
+
+
+def test_an_answer_that_only_leaves_words_out_says_how_many(page: Page) -> None:
+    opened(page, "shortened")
+    press(page, "x")
+
+    whole, shortened = card_with(page, "every morning"), card_with(page, "Take it.").filter(has_not_text="every")
+    assert [marked(whole), marked(shortened)] == [["Every day, every morning."], []]
+    expect(shortened.locator(".difference")).to_have_text(f"Words: 0 only here, 4 only in {letter(whole)}")
+    expect(whole.locator(".difference")).to_have_text(f"Words: 4 only here, 0 only in {letter(shortened)}")
 
 
 def letter(card: Locator) -> str:
@@ -77,7 +89,7 @@ def test_of_more_answers_all_others_are_held_against_the_one_in_focus(page: Page
     others = page.locator(".answer", has_text="five mg")
     assert [marked(one)[:3] for one in others.all()] == [["five", "5", "x2"]] * 2
     for one in others.all():
-        expect(one.locator(".difference")).to_have_text(f"3 words differ from {letter(six)}")
+        expect(one.locator(".difference")).to_have_text(f"Words: 3 only here, 5 only in {letter(six)}")
 
 
 def test_a_single_answer_differs_from_nothing(page: Page) -> None:
@@ -111,6 +123,19 @@ def test_long_answers_scroll_together_each_by_its_own_length(page: Page) -> None
     assert page.evaluate(SHARES) == [0, 0]
 
 
+def test_arrows_scroll_a_long_answer_that_has_the_keyboard_and_give_no_thumb(page: Page) -> None:
+    opened(page, "rated")
+    long = page.locator(".answer > .text[tabindex]")
+    long.focus()
+    press(page, "ArrowDown")
+    page.wait_for_function("document.querySelector('.answer > .text[tabindex]').scrollTop > 0")
+    expect(page.locator(".answer[data-v=down]")).to_have_count(0)
+
+    page.locator(".answer").first.focus()
+    press(page, "ArrowDown")
+    expect(page.locator(".answer[data-v=down]")).to_have_count(1)
+
+
 LONG_TEXTS = "[...document.querySelectorAll('.answer > .text[tabindex]')]"
 SHARES = f"{LONG_TEXTS}.map((one) => one.scrollTop / (one.scrollHeight - one.clientHeight))"
 
@@ -125,7 +150,7 @@ def test_on_a_phone_the_page_scrolls_and_not_the_cards(browser: Browser, address
     context.close()
 
 
-DIFFERING = "([a, b]) => Plumbline.differences.differing(a, b).map(Number)"
+DIFFERING = "([a, b]) => Plumbline.differences.differing(a, b).b.map(Number)"
 
 
 def test_what_is_common_is_the_longest_part_in_the_same_order_even_of_very_long_texts(page: Page) -> None:

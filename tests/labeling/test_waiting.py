@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage import judgments, prompts, responses
+from storage import judgments, projects, prompts, responses
 from storage.database import Database
 from tests.labeling.test_assignment import Clock, queue_of, ranked, sampled
 from tests.makers import project, response, some_prompts
@@ -88,3 +88,46 @@ def test_a_pool_that_was_full_does_not_make_the_pace_look_slow(database: Databas
     queue.unsampled(asked, 24)
     assert queue.progress(asked, "ines").waiting.endswith("the next come in about 20 sec.")
     assert len(judgments.list_all(database)) == 2
+
+
+def test_what_somebody_else_skipped_and_has_no_answers_is_being_written(database: Database) -> None:
+    # given a prompt that was skipped before its project changed to a version that has not answered yet
+    asked = projects.save(database, project())
+    sampled(database, asked, 1)
+    before = queue_of(database)
+    before.skip(before.take(asked, "ines", 1, "t1")[0].assignment.id, "ines", "odd")
+    asked = projects.save(database, project(version_ids=("new",)))
+
+    queue = queue_of(database)
+
+    unmeasured = "The model is writing more answers; how long that takes is not measured yet."
+    assert queue.progress(asked, "tom").waiting == unmeasured
+    assert queue.progress(asked, "ines").waiting == "1 prompt is left that you skipped."
+
+
+def test_what_is_set_aside_for_the_lead_is_not_said_to_be_for_others(database: Database) -> None:
+    asked = project(overlap=2)
+    sampled(database, asked, 2)
+    queue = queue_of(database)
+    judged, odd = queue.take(asked, "ines", 2, "t1")
+    for one in (judged, odd):
+        queue.judge(ranked(one))
+    for name in ("tom", "ute"):
+        his = {one.prompt.id: one for one in queue.take(asked, name, 2, name)}
+        queue.skip(his[odd.prompt.id].assignment.id, name, "odd")
+
+    done = "You have judged all that you can here. 1 prompt is for other people to judge."
+    assert (
+        queue.progress(asked, "ines").waiting
+        == f"{done} 1 prompt is set aside for the lead: skipped by several people."
+    )
+
+
+def test_the_first_to_finish_what_everybody_judges_is_not_told_that_all_is_judged(database: Database) -> None:
+    asked = project(calibration=True)
+    sampled(database, asked, 1)
+    queue = queue_of(database)
+    queue.judge(ranked(queue.take(asked, "ines", 1, "t1")[0]))
+
+    assert queue.progress(asked, "ines").waiting == "You have judged all that you can here. Thank you."
+    assert queue.progress(asked, "tom").ready == 1

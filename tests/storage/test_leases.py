@@ -46,12 +46,12 @@ def test_the_servers_take_nothing_from_a_run(database: Database):
     assert held(database) == ("dpo-01", NOBODY)
 
 
-def test_a_run_that_is_taken_out_of_the_line_is_not_handed_the_device(database: Database):
+def test_what_the_servers_hand_over_is_nobodys_where_no_run_waits_for_it_any_more(database: Database):
     leases.take(database, GPU)
     leases.due(database, GPU, "dpo-01")
     leases.due(database, GPU, NOBODY)
     leases.hand_over(database, GPU)
-    assert held(database) == (SERVER, NOBODY)
+    assert held(database) == (NOBODY, NOBODY)
 
 
 def test_the_device_of_a_run_that_has_ended_goes_to_the_next_or_to_nobody(database: Database):

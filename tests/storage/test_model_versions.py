@@ -6,6 +6,7 @@ import pytest
 
 from storage import model_versions
 from storage.database import Cursor, Database
+from storage.endpoints import Endpoint
 from storage.model_versions import MadeWith
 from tests.makers import version
 
@@ -41,3 +42,16 @@ def test_a_version_whose_fingerprints_cannot_be_stored_is_not_stored(
     with pytest.raises(OSError, match="the disk is full"):
         model_versions.add(database, version("v1"), NOTED)
     assert model_versions.list_all(database) == []
+
+
+def test_an_endpoint_that_moved_is_another_answerer_and_is_the_first_again_where_it_moves_back(database: Database):
+    here, there = Endpoint("house", "https://a.org", "big"), Endpoint("house", "https://b.org", "big")
+    old, new = "outside: house (big)", "outside: house (big) at https://b.org"
+
+    assert [list(model_versions.keep_endpoints(database, [one])) for one in (here, there, here)] == [
+        [old],
+        [new],
+        [old],
+    ]
+    stored = {one.id: (one.base_path, one.served) for one in model_versions.endpoints(database)}
+    assert stored == {old: ("https://a.org", True), new: ("https://b.org", False)}

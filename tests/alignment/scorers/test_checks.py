@@ -94,3 +94,9 @@ def test_a_key_that_is_not_there_is_seen_before_the_start() -> None:
     found = checks.of_judge(Judge("house", "https://judge.example.org", "big", key_env="NO_SUCH_KEY"), 0)
     assert (found.kind, found.title) == ("bad", "The key of the judge cannot be had")
     assert "in the variable NO_SUCH_KEY" in found.detail
+
+
+def test_without_any_usable_row_no_prompt_is_called_confidential() -> None:
+    outside = Judge("house", "https://judge.example.org", "big")
+    assert checks.of_judge(outside, 0, rows=0).title == "Prompts and answers leave this machine"
+    assert checks.of_judge(outside, 0, kept_here=2, rows=2).title == "Every prompt is confidential"

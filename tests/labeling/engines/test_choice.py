@@ -15,6 +15,7 @@ from labeling.engines.vllm_server import VLLM
 from storage import leases
 from storage.database import Database
 from storage.engine_settings import EngineSettings
+from storage.errors import ModelNotLoadable
 from storage.leases import CPU
 from storage.settings import Settings
 
@@ -29,7 +30,7 @@ SPLIT = EngineSettings("vllm", ("--tensor-parallel-size=2",))
     [
         (BY_ITSELF, (), True, embedded_command, ()),
         (BY_ITSELF, GPUS, False, embedded_command, ()),
-        (BY_ITSELF, GPUS, True, VLLM(GPUS, sleeps=True), ("cuda:0",)),
+        (BY_ITSELF, GPUS, True, VLLM(GPUS, sleeps=True), GPUS),
         (VLLM_CHOSEN, (), True, VLLM(), ()),
         (SPLIT, GPUS, True, VLLM(GPUS, SPLIT.arguments, sleeps=True), GPUS),
         (EMBEDDED, GPUS, True, embedded_command, ()),
@@ -61,6 +62,38 @@ def test_vllm_takes_as_many_gpus_as_its_arguments_ask_for(arguments: tuple[str, 
     assert VLLM((), arguments).devices == (CPU,)
 
 
+def test_each_base_gets_gpus_that_no_other_has():
+    assert VLLM(GPUS).beside({}) == VLLM(("cuda:0",))
+    assert VLLM(GPUS).beside({"cuda:0": "/qwen"}) == VLLM(("cuda:1",))
+    assert VLLM((*GPUS, "cuda:2"), ("-tp", "2")).beside({"cuda:1": "/qwen"}).devices == ("cuda:0", "cuda:2")
+    assert VLLM().beside({"cuda:0": "/qwen"}) == VLLM()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken", "says"),
+    [
+        (
+            (),
+            {"cuda:0": "/qwen", "cuda:1": "/fine"},
+            r"No GPU is left for a server of /new\. Taken: GPU 0 by the server ",
+        ),
+        (
+            ("-tp", "2"),
+            {"cuda:1": "/qwen"},
+            "Fewer than 2 GPUs are left for a server of /new. Taken: GPU 1 by the .* /qwen",
+        ),
+        (("-tp=3",), {"cuda:1": "/qwen"}, "over 3 GPUs .*, and it may use 2 here. Ask for fewer"),
+    ],
+)
+def test_a_base_for_which_no_gpu_is_left_hears_who_has_them(
+    arguments: tuple[str, ...], taken: dict[str, str], says: str
+):
+    command = VLLM(GPUS, arguments).beside(taken)
+    assert command.devices == ()
+    with pytest.raises(ModelNotLoadable, match=says):
+        command(Path("/new"), "base", Path("port"))
+
+
 def test_on_a_gpu_vllm_is_bound_to_its_own_and_may_sleep(tmp_path: Path):
     # given a model, an environment in which vLLM is installed, and a second GPU that is ours
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 256}))
@@ -70,7 +103,7 @@ def test_on_a_gpu_vllm_is_bound_to_its_own_and_may_sleep(tmp_path: Path):
     words = command(tmp_path, "base", tmp_path / "port")
     # then what it sees does not depend on our environment, and the routes of sleep are there
     assert {"CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES=1", "VLLM_SERVER_DEV_MODE=1"} <= set(words)
-    assert words[-1] == "--enable-sleep-mode"
+    assert words[-1] == "--enable-sleep-mode" and "--dtype" not in words  # in half precision, as adapters are trained
     side_by_side = dataclasses.replace(command, sleeps=False)(tmp_path, "base", tmp_path / "port")
     assert not {"--enable-sleep-mode", "VLLM_SERVER_DEV_MODE=1"} & set(side_by_side)
 

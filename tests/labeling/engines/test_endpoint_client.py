@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,26 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key_file: Path, text
 def test_an_endpoint_that_the_settings_name_no_more_is_said() -> None:
     with pytest.raises(NotFound, match=r"outside: house \(big\) is not in settings.toml any more"):
         Endpoints().client("outside: house (big)")
+
+
+# ---- the form of a stream, and its end
+
+
+def test_a_stream_is_read_with_and_without_the_space_after_the_colon(server: EndpointServer) -> None:
+    status, text = streamed("It ", "scatters.")
+    server.replies = lambda words: (status, text.replace("data: ", "data:"))
+    counted = Counted()
+
+    assert stream(client(server), counted) == "It scatters."
+    assert counted == Counted(9, 2)
+
+
+def test_whoever_waits_for_another_try_is_let_go_when_the_app_ends(server: EndpointServer) -> None:
+    server.replies, server.headers = lambda words: (429, "slow down"), {"Retry-After": "60"}
+    waiting = client(server)
+    threading.Timer(0.3, waiting.close).start()
+    began = time.monotonic()
+
+    with pytest.raises(EngineUnavailable):
+        waiting.chat(**SETTINGS)
+    assert time.monotonic() - began < 20 and len(server.bodies) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labeling.engines.free_memory import UNKNOWN, available_memory
+from labeling.engines.free_memory import UNKNOWN, available_memory, total_memory
 
 GB = 2**30
 
@@ -58,8 +58,20 @@ def test_where_nobody_says_it_is_unknown(tmp_path: Path):
     assert available_memory(tmp_path) == UNKNOWN
 
 
+def test_all_there_is_is_the_least_of_the_machine_and_the_containers_around_a_process(tmp_path: Path):
+    system = machine(tmp_path, free_gb=8, cgroup="0::/jobs.slice/job-7\n")
+    assert total_memory(system) == 16 * GB
+    version_2(system, "jobs.slice/job-7", limit="max", used=GB)
+    assert total_memory(system) == 16 * GB
+    version_2(system, "jobs.slice", limit=str(3 * GB), used=2 * GB)
+    assert total_memory(system) == 3 * GB
+    version_1(system, "", limit=2 * GB, used=GB)
+    (system / "proc/self/cgroup").write_text("4:memory:/\n")
+    assert total_memory(system) == 2 * GB
+
+
 def test_this_machine_says_something():
-    assert 0 < available_memory() < UNKNOWN
+    assert 0 < available_memory() <= total_memory() < UNKNOWN
 
 
 def machine(system: Path, free_gb: int, cgroup: str) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from labeling.engines.client import Load
 from labeling.engines.pulse import Pulse
 from labeling.engines.usage import Usage, _Request, busy_seconds
+from storage.errors import EngineUnavailable
 
 
 def test_speed_is_that_of_the_last_seconds():
@@ -45,3 +48,21 @@ def test_a_request_that_fails_counts_for_nothing():
     except ValueError:
         pass
     assert (usage.of("fox").requests, usage.of("fox").in_flight) == (0, 0)
+
+
+def test_nobody_may_ask_a_server_that_makes_room_once_nothing_is_under_way():
+    usage = Usage()
+    with usage.under_way("fox"):  # a prompt is made into tokens, which counts for nothing else
+        assert not usage.shut("It makes room.") and usage.of("fox").in_flight == 1
+        with usage.asking("fox"):
+            pass
+    assert usage.of("fox").requests == 1
+    # then the door is shut
+    assert usage.shut("It makes room.")
+    with pytest.raises(EngineUnavailable, match="It makes room"), usage.asking("fox"):
+        pass
+    assert usage.in_flight == 0
+    # until it opens again
+    usage.open()
+    with usage.asking("fox"):
+        assert usage.shut("It waited long enough.", at_once=True)

@@ -164,10 +164,11 @@ def test_a_reward_model_is_checked_before_it_scores(base_folder: Path, tmp_path:
 
 
 def test_a_server_gets_no_keys(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("PLUMBLINE_ENGINE_KEY", "JUDGE_KEY", "HF_TOKEN", "VLLM_API_KEY"):
+    for name in ("PLUMBLINE_ENGINE_KEY", "JUDGE_KEY", "HF_TOKEN", "VLLM_API_KEY", "HOUSE_JUDGE"):
         monkeypatch.setenv(name, "very-secret")
     program = "import os; print(list(os.environ.values())); raise SystemExit('seen')"
-    with Engines(tmp_path, command=lambda *_: [sys.executable, "-c", program]) as engines:
+    command = [sys.executable, "-c", program]
+    with Engines(tmp_path, command=lambda *_: command, keys=["HOUSE_JUDGE"]) as engines:
         engines.serve([ServedVersion("v0", str(base_folder), None)])
         assert _within(60, lambda: "seen" in engines.state()[0].detail if engines.state() else False)
     (log,) = tmp_path.glob("*.log")

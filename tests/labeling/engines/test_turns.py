@@ -6,6 +6,7 @@ What a GPU does is in the test marked `gpu`; vLLM on a processor is in test_vllm
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from labeling.engines.turns import Turns
 from labeling.engines.vllm_server import VLLM
 from storage import leases
 from storage.database import Database
-from storage.errors import EngineUnavailable
+from storage.errors import EngineUnavailable, ModelNotLoadable
 from storage.leases import CPU, NOBODY, SERVER
 from storage.records import now
 from tests.app_process import wait_until
@@ -143,10 +144,11 @@ def test_after_a_restart_the_servers_wait_for_the_run_that_outlived_the_app(
         engines.wait_ready("v0", "v1")
 
 
-def test_where_nothing_is_served_nobody_is_waited_for(engines: Engines, database: Database):
-    wait_until("it is the servers'", 10, lambda: holder(database) == SERVER)
+def test_where_nothing_is_served_the_device_is_nobodys(engines: Engines, database: Database):
+    leases.take(database, CPU)  # as an app that served something has left it
+    wait_until("it is given back", 10, lambda: holder(database) == NOBODY)
     leases.due(database, CPU, "dpo-01")
-    wait_for_hand_over(database, "dpo-01")
+    assert holder(database) == "dpo-01"
 
 
 def test_a_server_that_is_still_starting_makes_room_at_once(
@@ -177,6 +179,11 @@ def test_a_server_that_can_sleep_is_woken_with_its_adapters_put_on_again(
         leases.due(database, CPU, "dpo-01")
         wait_for_hand_over(database, "dpo-01")
         assert engines.state()[0].pid == pid and client.models() == ["base"]
+        for ask in (lambda: client.tokenize("v1", PROMPT), lambda: client.complete("v1", PROMPT)):
+            with pytest.raises(
+                EngineUnavailable, match="makes room for the run dpo-01"
+            ):  # who got it before, and is late
+                ask()
         leases.due(database, CPU, NOBODY)
         engines.wait_ready("v0", "v1")
         assert engines.state()[0].pid == pid and client.models() == ["base", "v1"]
@@ -210,15 +217,15 @@ def test_a_server_that_does_not_wake_is_started_anew(versions: list[ServedVersio
 
 
 SLEEPY = """
-import json, sys
+import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-loaded, asleep = [], False
+loaded, asleep, GPU = [], False, os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         cards = [{"id": "base"}, *({"id": name, "parent": "base"} for name in loaded)]
-        self.answer({"data": cards, "name": "sleepy", "version": "1", "is_sleeping": asleep})
+        self.answer({"data": cards, "name": "sleepy", "version": GPU, "is_sleeping": asleep})
 
     def do_POST(self):
         global asleep
@@ -239,10 +246,91 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
 
-server = HTTPServer(("127.0.0.1", 0), Handler)
-open(sys.argv[1], "w").write(str(server.server_port))
+port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0
+server = HTTPServer(("127.0.0.1", port), Handler)
+if not port:
+    open(sys.argv[1], "w").write(str(server.server_port))
 server.serve_forever()
 """
+
+
+# ---- several bases on GPUs, which a test plays
+
+
+GPUS = ("cuda:0", "cuda:1", "cuda:2")
+
+
+@pytest.fixture
+def vllm_of_paper(tmp_path: Path) -> Path:
+    """An environment of vLLM whose program is the sleepy server."""
+    folder = tmp_path / "vllm"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "vllm").touch()
+    (folder / "bin" / "python").write_text(f"#!{sys.executable}\n{SLEEPY}")
+    (folder / "bin" / "python").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def two_bases(base_folder: Path, tmp_path: Path) -> list[ServedVersion]:
+    """A base, and all weights of it trained."""
+    whole = shutil.copytree(base_folder, tmp_path / "whole")
+    return [ServedVersion("v0", str(base_folder), None), ServedVersion("whole", str(whole), None)]
+
+
+def test_a_second_base_that_finds_no_gpu_says_who_has_it_and_gets_its_turn(
+    two_bases: list[ServedVersion], vllm_of_paper: Path, database: Database, tmp_path: Path
+):
+    first, second = two_bases
+    command = VLLM(GPUS[:1], environment=vllm_of_paper, sleeps=True)
+    with Engines(tmp_path / "logs", command, turns=Turns(database, GPUS[:1])) as engines:
+        engines.serve(two_bases)
+        engines.wait_ready("v0")
+        wait_until("it is said", 10, lambda: "whole" in engines.problems)
+        assert f"GPU 0 by the server of {first.base_path}." in engines.problems["whole"]
+        with pytest.raises(ModelNotLoadable, match="this one is started by itself"):
+            engines.client("whole")
+        # then nothing was started for it, and a run takes turns with the other alone
+        assert [state.pid is None for state in engines.state()] == [False, True]
+        leases.due(database, "cuda:0", "dpo-01")
+        wait_for_hand_over(database, "dpo-01")
+        leases.due(database, "cuda:0", NOBODY)
+        engines.wait_ready("v0")
+        # when the first is wanted no more, then the second is served, and not only at some later try
+        engines.serve([second])
+        wait_until("it is served", 20, lambda: engines.ready("whole"), pause=0.05)
+        assert [state.engine for state in engines.state()] == ["sleepy 0"]
+
+
+def test_each_base_has_its_own_gpu_and_rests_for_a_run_on_that_one_only(
+    two_bases: list[ServedVersion], vllm_of_paper: Path, database: Database, tmp_path: Path
+):
+    with Engines(tmp_path / "logs", VLLM(GPUS, (), vllm_of_paper, True), turns=Turns(database, GPUS)) as engines:
+        engines.serve(two_bases)
+        engines.wait_ready("v0", "whole")
+        assert [state.engine for state in engines.state()] == ["sleepy 0", "sleepy 1"]
+        assert [lease.holder for lease in leases.list_all(database)] == [SERVER, SERVER, NOBODY]
+        # when a run asks for the second, then only the server there makes room
+        leases.due(database, "cuda:1", "dpo-01")
+        wait_until("the run has it", 10, lambda: leases.list_all(database)[1].holder == "dpo-01", pause=0.05)
+        with pytest.raises(EngineUnavailable, match=r"run dpo-01 (trains )?on GPU 1"):
+            engines.client("whole")
+        assert engines.ready("v0") and [state.status for state in engines.state()] == ["ready", "asleep"]
+        leases.due(database, "cuda:1", NOBODY)
+        engines.wait_ready("v0", "whole")
+
+
+def test_a_base_whose_gpu_a_run_has_waits_for_it_before_it_starts(
+    two_bases: list[ServedVersion], vllm_of_paper: Path, database: Database, tmp_path: Path
+):
+    leases.share(database, GPUS)
+    leases.due(database, "cuda:0", "dpo-01")
+    with Engines(tmp_path / "logs", VLLM(GPUS, (), vllm_of_paper, True), turns=Turns(database, GPUS)) as engines:
+        engines.serve(two_bases)
+        engines.wait_ready("whole")
+        assert [(state.status, state.pid is None) for state in engines.state()] == [("asleep", True), ("ready", False)]
+        leases.due(database, "cuda:0", NOBODY)
+        engines.wait_ready("v0")
 
 
 # ---- on a GPU

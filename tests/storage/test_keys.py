@@ -1,0 +1,40 @@
+"""What a child process gets of the environment: no keys but its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.endpoints import Endpoint, Judge
+from storage.keys import ENGINE_KEY, SAMPLING_KEY, names_of_keys, without_any_key
+from storage.settings import Settings
+
+HOUSE = "https://house.example.org"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HF_TOKEN", "OPENAI_API_KEY", "OPENAI_KEY_EU", "AWS_ACCESS_KEY_ID", "SSH_KEYS", "OPENAI_APIKEY", "key"),
+        *("HOUSE_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS", "SECRET_OF_THE_HOUSE", "PGPASSWORD", "DB_PASSWD"),
+    ],
+)
+def test_what_is_called_a_key_anywhere_in_its_name_is_left_out(name: str):
+    assert without_any_key({name: "very-secret", "HOME": "/home/eve"}) == {"HOME": "/home/eve"}
+
+
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS_PER_STEP", "KEYBOARD", "MONKEY", "PATH"])
+def test_what_only_sounds_like_a_key_stays(name: str):
+    assert without_any_key({name: "1"}) == {name: "1"}
+
+
+def test_what_the_settings_name_as_a_key_is_left_out_whatever_it_is_called():
+    settings = Settings(
+        Path("home"),
+        judges={"house": Judge("house", HOUSE, "big", key_env="JUDGE_PASS")},
+        endpoints={"teacher": Endpoint("teacher", HOUSE, "big", key_env="TEACHER")},
+    )
+    named = names_of_keys(settings)
+    assert {"JUDGE_PASS", "TEACHER", ENGINE_KEY, SAMPLING_KEY} <= named
+    assert without_any_key({"JUDGE_PASS": "a", "TEACHER": "b", "LANG": "C"}, named) == {"LANG": "C"}
