@@ -20,7 +20,8 @@ from tests import makers
 from tests.alignment import tiny_model
 from tests.alignment.conftest import Lab, make_lab, rows_of
 from tests.alignment.in_process import Heard
-from tests.alignment.scorers.test_judges import KEY, Endpoint, endpoint, said  # noqa: F401 — a fixture
+from tests.alignment.scorers.test_judges import KEY, endpoint  # noqa: F401 — a fixture
+from tests.endpoint_server import EndpointServer, said
 
 SHORT = "tests.alignment.scorers.test_functions:short"
 SMALL: dict[str, Any] = {"batch_size": 8, "longest_answer": 8, "most_steps": 2, "evaluations": 1}
@@ -149,7 +150,7 @@ def real(tmp_path: Path, tiny_base: Path) -> Any:
 
 def test_before_the_start_a_judge_is_sent_nothing(
     real: Lab,
-    endpoint: Endpoint,  # noqa: F811
+    endpoint: EndpointServer,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # given a judge that would answer, and a run that could start
@@ -201,7 +202,7 @@ def test_a_run_whose_function_fails_ends_with_its_name(tiny_base: Path, tmp_path
 def test_a_judge_teaches_what_it_gives_points_for(
     tiny_base: Path,
     tmp_path: Path,
-    endpoint: Endpoint,  # noqa: F811
+    endpoint: EndpointServer,  # noqa: F811
 ) -> None:
     # given a judge that likes the letter e
     endpoint.replies = lambda words: said(str(min(10, 1 + words.split("answer>")[1].count("e"))))
