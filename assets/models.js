@@ -10,6 +10,7 @@ window.Plumbline.models = async (root) => {
   root.classList.add("page");
   const page = new ModelsPage(root);
   await page.refresh();
+  await page.measure();
   root.dataset.ready = "yes";
   // a version that is being loaded, or restarted after a problem, changes without anybody's doing
   every(2, root, () => page.versions.some((version) => ["starting", "problem", "asleep"].includes(version.state)) && page.refresh());

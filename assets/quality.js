@@ -23,9 +23,10 @@ class QualityPage {
   constructor(root) {
     this.root = root;
     this.unfolded = false;
-    this.lede = make("p", "lede");
+    this.lede = make("p", "lede", "Reading what was judged …");
     this.picker = make("select", { "aria-label": "Project", onchange: () => this.choose(this.picker.value) });
     this.known = button("plus", "Add a known answer", () => this.settle(""));
+    this.picker.hidden = this.known.hidden = true; // until it is known what there is
     this.notice = make("div", { class: "notice", role: "status" });
     this.body = make("div", "stack");
     this.dialog = settling((answer) => this.settled(answer));
@@ -38,10 +39,12 @@ class QualityPage {
     try {
       const { projects, project, report } = await api(`/api/quality?${new URLSearchParams({ project: asked })}`);
       this.project = project;
+      this.lede.textContent = "";
       this.showPicker(projects);
       this.picker.hidden = this.known.hidden = !report;
       report ? this.draw(report) : fill(this.body, nothing());
     } catch (error) {
+      this.lede.textContent = "";
       fill(this.notice, say("bad", error.message));
     }
   }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from assets.starter_model.corpus import unseen_prompts
+from assets.starter_model.corpus import HERE, unseen_prompts
 from benchmarks.preferred import rater_likes
 from tests import loop
 from tests.app_process import ROOT, AppProcess
@@ -46,7 +46,9 @@ def labelled(page: Page) -> None:
 
 def judged_together(page: Page, url: str, questions: Path) -> None:
     """A round in which everybody judges the same prompts: as a lead sets it up, and what it says of the people."""
-    questions.write_text("\n".join(json.dumps(row) for row in unseen_prompts(QUESTIONS, seed=7)))
+    shipped = (HERE / "prompts.jsonl").read_text()
+    fresh = [row for row in unseen_prompts(1000, seed=7) if row["prompt"] not in shipped][:QUESTIONS]
+    questions.write_text("\n".join(map(json.dumps, fresh)))
     loop.import_prompts(page, questions, "round")
     loop.make_project(page, ROUND, "Ranking", sources="round", calibration=True)
     address = page.url
@@ -59,7 +61,7 @@ def judged_together(page: Page, url: str, questions: Path) -> None:
         other.goto(address)
         loop.label(other, JUDGED, careless(name, share))
     page.goto("/quality/")
-    page.wait_for_timeout(1500)
+    page.wait_for_selector(".ql[data-ready=yes]")
     take(page, "quality")
 
 
@@ -88,7 +90,7 @@ def trained_and_compared(page: Page) -> None:
     loop.compare(page, "base", "v1", 12, rater_likes)
     take(page, "compare")
     page.goto("/models/")
-    page.wait_for_timeout(1500)
+    page.wait_for_selector("[data-part=models][data-ready=yes]")
     take(page, "models")
 
 
