@@ -24,7 +24,7 @@ from labeling.engines.template import read_template, render
 from storage import model_versions, prompts
 from storage.database import Database
 from storage.endpoints import Endpoint
-from storage.records import Message, ModelVersion, Project, Prompt, Sampling
+from storage.records import ModelVersion, Project, Prompt, Sampling
 
 ROOM_FOR_AN_ANSWER = 64  # tokens; a prompt that leaves less of the context is too long
 MARGIN_BYTES = 64  # beginning-of-text and the like
@@ -109,7 +109,7 @@ def endpoints_of(database: Database, named: Iterable[Endpoint]) -> Endpoints:
     """
 
     def is_confidential(messages: Messages) -> bool:
-        return prompts.is_confidential(database, [Message(**one) for one in messages])  # type: ignore[arg-type]
+        return prompts.is_confidential(database, prompts.messages_of(messages))
 
     return Endpoints(model_versions.keep_endpoints(database, named), is_confidential)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from storage.database import Cursor, Database, Row, insert, rows_of
@@ -38,6 +38,11 @@ def make(
 def is_held_out(messages: Sequence[Message]) -> bool:
     """True for HELD_OUT_PERCENT of all prompts."""
     return int(text_hash(messages)[:8], 16) % 100 < HELD_OUT_PERCENT
+
+
+def messages_of(told: Sequence[Mapping[str, str]]) -> list[Message]:
+    """From role and content, as model servers and datasets write them."""
+    return [Message(one["role"], one["content"]) for one in told]  # type: ignore[arg-type]  # the role is what was stored
 
 
 def text_hash(messages: Sequence[Message]) -> str:

@@ -22,7 +22,6 @@ from labeling.engines.endpoint_client import LONGEST_PAUSE, EndpointClient, Pass
 from storage import prompts as stored_prompts
 from storage.endpoints import Judge
 from storage.errors import EngineRefused, NotAllowed, RunFailed
-from storage.records import Message
 
 CRITERIA = "how helpful, right and clear it is"
 ASKED = """\
@@ -60,7 +59,7 @@ def as_reward(points: float) -> float:
 
 def hash_of(prompt: Messages) -> str:
     """As the prompt is known by in storage."""
-    return stored_prompts.text_hash([Message(one["role"], one["content"]) for one in prompt])  # type: ignore[arg-type]
+    return stored_prompts.text_hash(stored_prompts.messages_of(prompt))
 
 
 class JudgeReward:

@@ -68,7 +68,7 @@ def test_however_a_run_ends_its_device_is_free_again(served: Lab, launcher: Pape
     elif how == "gone":
         directory.rename(directory.with_name("elsewhere"))
     else:
-        end(run, Outcome(how, "It ended.", steps=1, seconds=1.0, fingerprint="abc"))  # type: ignore[arg-type]
+        end(run, Outcome(how, "It ended.", steps=1, seconds=1.0, fingerprint="abc"))  # type: ignore[arg-type]  # one of three
     one_pass(served, launcher)
     assert held(served) == (NOBODY, NOBODY)
 

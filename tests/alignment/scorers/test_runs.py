@@ -150,7 +150,7 @@ def real(tmp_path: Path, tiny_base: Path) -> Any:
 
 def test_before_the_start_a_judge_is_sent_nothing(
     real: Lab,
-    endpoint: EndpointServer,  # noqa: F811
+    endpoint: EndpointServer,  # noqa: F811 — the fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # given a judge that would answer, and a run that could start
@@ -202,7 +202,7 @@ def test_a_run_whose_function_fails_ends_with_its_name(tiny_base: Path, tmp_path
 def test_a_judge_teaches_what_it_gives_points_for(
     tiny_base: Path,
     tmp_path: Path,
-    endpoint: EndpointServer,  # noqa: F811
+    endpoint: EndpointServer,  # noqa: F811 — the fixture
 ) -> None:
     # given a judge that likes the letter e
     endpoint.replies = lambda words: said(str(min(10, 1 + words.split("answer>")[1].count("e"))))
