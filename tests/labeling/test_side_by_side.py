@@ -145,7 +145,7 @@ def test_on_a_phone_the_page_scrolls_and_not_the_cards(browser: Browser, address
     page = opened(context.new_page(), "long")
     assert page.locator(".answer > .text[tabindex]").count() == 0
     page.get_by_role("button", name="Differences").tap()
-    assert page.locator("mark").count() > 10
+    expect(page.locator("mark").first).to_be_attached()  # how many there are depends on which answer comes first
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
 
