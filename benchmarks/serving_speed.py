@@ -7,7 +7,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +22,14 @@ from labeling.engines.vllm_server import ENVIRONMENT
 
 BASE = "base"
 CONCURRENCY = 16
-# It reads a file of prompts through pandas, which vLLM does not install: three of its functions stand in for it.
+# One process for all repeats, since its imports take ten seconds: a line of arguments in, a word out. It reads a file
+# of prompts through pandas, which vLLM does not install: three of its functions stand in for it.
 VLLMS_CLIENT = """
-import json, sys
+import contextlib, json, sys
 from types import SimpleNamespace
 from vllm.benchmarks.datasets import datasets
 from vllm.benchmarks.serve import add_cli_args, main
 from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = FlexibleArgumentParser()
-add_cli_args(parser)
 
 class Row(dict):
     def to_dict(self):
@@ -44,7 +43,13 @@ class Rows:
         return enumerate(self.rows)
 
 datasets.pd = SimpleNamespace(read_json=Rows)
-main(parser.parse_args(sys.argv[1:]))
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+print("ready", flush=True)
+for line in sys.stdin:
+    with contextlib.redirect_stdout(sys.stderr):
+        main(parser.parse_args(json.loads(line)))
+    print("done", flush=True)
 """
 
 
@@ -54,13 +59,11 @@ main(parser.parse_args(sys.argv[1:]))
 def client_ratios(client: EngineClient, base: Path, prompts: Sequence[str], tokens: int, repeats: int) -> list[float]:
     """Tokens a second of our client over those of vLLM's, on the same server and prompts, in turn."""
     ratios = []
-    for place in range(repeats + 1):
-        ours = ours_a_second(client, prompts, tokens)
-        theirs = theirs_a_second(client, base, prompts, tokens)
-        print(
-            f"{'warming up' if place == 0 else place}: ours {ours:.0f}, theirs {theirs:.0f} tokens a second", flush=True
-        )
-        ratios.append(ours / theirs)
+    with vllms_client(client, base, prompts, tokens) as theirs_a_second:
+        for place in range(repeats + 1):
+            ours, theirs = ours_a_second(client, prompts, tokens), theirs_a_second()
+            print(f"{place or 'warming up'}: ours {ours:.0f}, theirs {theirs:.0f} tokens a second", flush=True)
+            ratios.append(ours / theirs)
     return ratios[1:]
 
 
@@ -83,30 +86,41 @@ def ours_a_second(client: EngineClient, prompts: Sequence[str], tokens: int) -> 
     return tokens * len(prompts) / seconds
 
 
-def theirs_a_second(client: EngineClient, base: Path, prompts: Sequence[str], tokens: int) -> float:
-    with prompt_file(base, prompts) as file:
-        result = file.with_suffix(".json")
-        command = [str(ENVIRONMENT / "bin" / "python"), "-c", VLLMS_CLIENT, "--backend", "openai", "--model", BASE]
-        command += ["--base-url", client.url, "--endpoint", "/v1/completions", "--tokenizer", str(base)]
-        command += ["--dataset-name", "custom", "--dataset-path", str(file), "--skip-chat-template", "--disable-tqdm"]
-        command += ["--custom-output-len", str(tokens), "--num-prompts", str(len(prompts)), "--disable-shuffle"]
-        command += ["--max-concurrency", str(CONCURRENCY), "--ignore-eos", "--temperature", "0", "--save-result"]
-        command += ["--result-dir", str(result.parent), "--result-filename", result.name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"vLLM's benchmark client failed:\n{done.stderr[-2000:]}")
-        said = json.loads(result.read_text())
-        result.unlink()
-    assert said["total_output_tokens"] == tokens * len(prompts), "every answer has its full length"
-    return float(said["output_throughput"])
-
-
 @contextmanager
-def prompt_file(base: Path, prompts: Sequence[str]) -> Iterator[Path]:
-    file = base.parent / "prompts.jsonl"
+def vllms_client(
+    client: EngineClient, base: Path, prompts: Sequence[str], tokens: int
+) -> Iterator[Callable[[], float]]:
+    """vLLM's own benchmark client, ready to ask for the same answers; each call returns tokens a second."""
+    file, result, log = (base.parent / f"vllms-client.{kind}" for kind in ("jsonl", "json", "log"))
     file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
-    yield file
-    file.unlink()
+    arguments = ["--backend", "openai", "--model", BASE, "--base-url", client.url, "--endpoint", "/v1/completions"]
+    arguments += ["--tokenizer", str(base), "--dataset-name", "custom", "--dataset-path", str(file)]
+    arguments += ["--skip-chat-template", "--disable-shuffle", "--disable-tqdm", "--num-prompts", str(len(prompts))]
+    arguments += ["--custom-output-len", str(tokens), "--ignore-eos", "--temperature", "0"]
+    arguments += ["--max-concurrency", str(CONCURRENCY)]
+    arguments += ["--save-result", "--result-dir", str(result.parent), "--result-filename", result.name]
+    command = [str(ENVIRONMENT / "bin" / "python"), "-c", VLLMS_CLIENT]
+    with (
+        log.open("w") as said,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True) as theirs,
+    ):
+        assert theirs.stdin and theirs.stdout
+        ask, answer = theirs.stdin, theirs.stdout
+
+        def expect(word: str) -> None:
+            if answer.readline().strip() != word:
+                raise SystemExit(f"vLLM's benchmark client failed:\n{log.read_text()[-2000:]}")
+
+        def tokens_a_second() -> float:
+            print(json.dumps(arguments), file=ask, flush=True)
+            expect("done")
+            measured = json.loads(result.read_text())
+            assert measured["total_output_tokens"] == tokens * len(prompts), "every answer has its full length"
+            return float(measured["output_throughput"])
+
+        expect("ready")
+        yield tokens_a_second
+        ask.close()
 
 
 # ---- the embedded server and transformers

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol, TypedDict
 
 from labeling.engines.client import Completion, Counted, Delta, EngineClient
-from labeling.engines.endpoint_client import Endpoints, Messages
+from labeling.engines.endpoint_client import Messages
+from labeling.engines.endpoints import Endpoints
 from labeling.engines.template import read_template, render
 from storage import model_versions, prompts
 from storage.database import Database

@@ -22,7 +22,7 @@ from typing import TypeVar
 from labeling.answering import Answerers, Answering, seed_for
 from labeling.assignment import Queue
 from labeling.engines.client import Completion
-from labeling.engines.endpoint_client import Endpoints
+from labeling.engines.endpoints import Endpoints
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.errors import AppError, BadInput, EngineRefused, EngineUnavailable, NotAllowed, NotFound
@@ -33,6 +33,7 @@ PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
 REST_SECONDS = 15.0  # after an endpoint gave no answer to any prompt; doubled each further time
 LONGEST_REST = 600.0
+LAST_WORDS_SECONDS = 1.0  # that a thread has when the app ends
 
 _log = logging.getLogger(__name__)
 Given = TypeVar("Given")
@@ -97,6 +98,8 @@ class Sampler:
             self._stop.set()
             self._wake.set()
             thread.join(timeout=10)
+            for apart in list(self._apart.values()):
+                apart.join(timeout=LAST_WORDS_SECONDS)  # one whose endpoint hangs is left behind
 
     def fill(self) -> int:
         """One look at every project, each awaited; returns how many prompts were sampled."""

@@ -4,7 +4,8 @@ Asking is synchronous and is done from worker threads; only `stream`, which feed
 asynchronous. Both build the same request and read the same choices.
 
 Nothing is asked twice unless it is safe: a lost connection or a 503 is tried again with growing pauses (an answer is
-fixed by its seed, so asking again changes nothing); a refusal never is, nor is loading or unloading an adapter.
+fixed by its seed, so asking again changes nothing); a refusal never is, nor is loading or unloading an adapter, nor a
+stream that has begun.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from labeling.engines.protocol import (
     deltas,
     refusal,
 )
+from labeling.engines.streaming import Streaming
 from labeling.engines.usage import Usage
 from storage.endpoints import LOOPBACK
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
@@ -38,7 +40,6 @@ __all__ = ["Completion", "Counted", "Delta", "EngineClient", "Load", "SampledTok
 
 PAUSES = (0.2, 0.6, 1.8)  # seconds before the second, third and fourth try
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a long answer on a slow machine; a server that is there connects at once
-STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 SOON = httpx.Timeout(30.0, connect=5.0)  # for what needs no answer of the model: whoever keeps the servers waits for it
 _WHOLE_DISTRIBUTION = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}  # a model's own defaults may say otherwise
 
@@ -60,6 +61,7 @@ class EngineClient:
             "trust_env": urlsplit(url).hostname not in LOOPBACK,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
+        self._streaming = Streaming(self.url, self._settings["headers"], self._settings["trust_env"])
         self.usage = Usage()
         self._server_name = ""
 
@@ -166,26 +168,13 @@ class EngineClient:
         body |= {"stream": True, "return_token_ids": False, "stream_options": {"include_usage": True}, **extra}
         try:
             with self.usage.asking(model) as asking:
-                async with aclosing(self._lines(body)) as lines:
+                async with aclosing(self._streaming.lines("/v1/completions", body, PAUSES)) as lines:
                     async for line in lines:
-                        counted.read(line)
-                        for delta in deltas(line):
+                        for delta in deltas(line, counted):
                             yield delta
                 asking.tokens = counted.completion_tokens
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unavailable(error) from error
-
-    async def _lines(self, body: Mapping[str, Any]) -> AsyncGenerator[str, None]:
-        """By aiohttp, which takes a third of httpx's time for each token: vLLM may run on the same processor."""
-        headers, trust = self._settings["headers"], self._settings["trust_env"]
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=STREAM_TIMEOUT, trust_env=trust) as http,
-            http.post(f"{self.url}/v1/completions", json=body) as reply,
-        ):
-            if reply.status != 200:
-                raise refusal(httpx.Response(reply.status, content=await reply.read()))
-            async for line in reply.content:
-                yield line.decode().rstrip("\r\n")
 
     def score(self, model: str, inputs: Sequence[str] | Sequence[Sequence[int]]) -> list[float]:
         """What a reward model gives each input: rendered prompt and answer, or their token ids. Raw, not squeezed."""

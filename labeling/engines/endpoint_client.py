@@ -14,20 +14,21 @@ an endpoint says is shown only after its key was taken out, since some repeat it
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from labeling.engines.protocol import Completion, Counted, Delta, completions, deltas, sampling_fields
+from labeling.engines.usage import Asking, Usage, Used
 from storage.endpoints import Endpoint, key_of, named
-from storage.errors import EngineRefused, EngineUnavailable, NotAllowed, NotFound
+from storage.errors import EngineRefused, EngineUnavailable, NotAllowed
 
 Messages = Sequence[Mapping[str, str]]
 IsConfidential = Callable[[Messages], bool]
@@ -58,6 +59,8 @@ class EndpointClient:
     ) -> None:
         """Raises EngineRefused where its key cannot be had."""
         self.endpoint = endpoint
+        self.problem = ""  # why the last answer did not come; empty where it did
+        self._usage = Usage()
         self._closed = threading.Event()
         self._is_confidential = is_confidential
         self._pauses = PAUSES if pauses is None else pauses
@@ -75,6 +78,11 @@ class EndpointClient:
         self._closed.set()
         self._http.close()
 
+    @property
+    def used(self) -> Used:
+        """What it was asked for answers, and how fast they came, the waiting for another try included."""
+        return self._usage.of(self.endpoint.model)
+
     def chat(
         self,
         messages: Messages,
@@ -88,8 +96,10 @@ class EndpointClient:
         """One answer; `about` are the prompt's own messages. Raises EngineUnavailable where it stays away."""
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         started = time.monotonic()
-        reply = self._ask(body, about)
-        (answer,) = completions(reply, seed, time.monotonic() - started)
+        with self._asking() as asking:
+            reply = self._ask(body, about)
+            (answer,) = completions(reply, seed, time.monotonic() - started)
+            asking.tokens = answer.completion_tokens
         return replace(answer, engine=self.engine_name(str(reply.get("model") or "")))
 
     async def stream(
@@ -103,15 +113,16 @@ class EndpointClient:
         seed: int | None = None,
         counted: Counted | None = None,
     ) -> AsyncGenerator[Delta, None]:
-        """The same, piece by piece, asked once. Closing it (`contextlib.aclosing`) ends the request."""
+        """The same, piece by piece; once begun, it is not asked again. Closing it (`contextlib.aclosing`) ends it."""
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         counted = counted or Counted()
-        async with aclosing(self._lines(body, about)) as lines:
-            async for line in lines:
-                counted.read(line)
-                for delta in self._deltas(line):
-                    yield delta
+        with self._asking() as asking:
+            async with aclosing(self._lines(body, about)) as lines:
+                async for line in lines:
+                    for delta in self._deltas(line, counted):
+                        yield delta
+            asking.tokens = counted.completion_tokens
 
     def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
         """The reply to one request, or the fault that kept it away."""
@@ -124,11 +135,7 @@ class EndpointClient:
             if not self._http.is_closed:
                 raise
             raise EngineUnavailable(f"{self.title} is not asked any more: Plumbline ends.") from error
-        if reply.status_code in WORTH_ANOTHER_TRY:
-            return Passing(f"it answers {reply.status_code} ({self.excerpt(reply.text)})", _asked_to_wait(reply))
-        if reply.status_code != 200:
-            raise self._refused(reply)
-        return self._json(reply)
+        return self._json(reply) if reply.status_code == 200 else self._passing(reply)
 
     def engine_name(self, model: str = "") -> str:
         """For the record: where it is, and which model it says it is."""
@@ -139,33 +146,67 @@ class EndpointClient:
         hidden = text.replace(self._key, "(key)") if self._key else text
         return hidden.strip()[:200].rstrip(".")
 
+    @contextmanager
+    def _asking(self) -> Iterator[Asking]:
+        try:
+            with self._usage.asking(self.endpoint.model) as asking:
+                yield asking
+        except (EngineRefused, EngineUnavailable) as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
+
     def _ask(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any]:
         reply = self.ask_once(body, about)
         for pause in self._pauses:
             if not isinstance(reply, Passing):
                 return reply
-            if self._closed.wait(min(LONGEST_PAUSE, max(pause, reply.seconds))):
+            if self._closed.wait(_longer(pause, reply)):
                 break
             reply = self.ask_once(body, about)
         if isinstance(reply, Passing):
-            raise EngineUnavailable(f"{self.title} gave no answer in {len(self._pauses) + 1} tries: {reply.why}.")
+            raise self._stays_away(reply)
         return reply
 
     async def _lines(self, body: Mapping[str, Any], about: Messages) -> AsyncGenerator[str, None]:
-        self._refuse_confidential(about)
-        try:
-            async with httpx.AsyncClient(**self._settings) as http, http.stream("POST", PATH, json=body) as reply:
-                if reply.status_code != 200:
-                    await reply.aread()
-                    raise self._refused(reply)
+        async with httpx.AsyncClient(**self._settings) as http:
+            reply = await self._begun(http, body, about)
+            try:
                 async for line in reply.aiter_lines():
                     yield line
-        except httpx.HTTPError as error:
-            raise EngineUnavailable(f"{self.title} gave no answer: {self._away(error)}.") from error
+            except httpx.HTTPError as error:
+                raise EngineUnavailable(f"{self.title} gave no answer: {self._away(error)}.") from error
+            finally:
+                await reply.aclose()
 
-    def _deltas(self, line: str) -> list[Delta]:
+    async def _begun(self, http: httpx.AsyncClient, body: Mapping[str, Any], about: Messages) -> httpx.Response:
+        """A stream whose pieces are still to come; a fault that may pass is waited out."""
+        reply = await self._begin_once(http, body, about)
+        for pause in self._pauses:
+            if not isinstance(reply, Passing):
+                return reply
+            await asyncio.sleep(_longer(pause, reply))
+            reply = await self._begin_once(http, body, about)
+        if isinstance(reply, Passing):
+            raise self._stays_away(reply)
+        return reply
+
+    async def _begin_once(
+        self, http: httpx.AsyncClient, body: Mapping[str, Any], about: Messages
+    ) -> httpx.Response | Passing:
+        self._refuse_confidential(about)
         try:
-            return deltas(line)
+            reply = await http.send(http.build_request("POST", PATH, json=body), stream=True)
+            if reply.status_code == 200:
+                return reply
+            await reply.aread()
+        except httpx.HTTPError as error:
+            return Passing(self._away(error))
+        return self._passing(reply)
+
+    def _deltas(self, line: str, counted: Counted) -> list[Delta]:
+        try:
+            return deltas(line, counted)
         except (EngineRefused, EngineUnavailable) as error:
             raise EngineRefused(f"{self.title} broke off: {self.excerpt(str(error))}.") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -199,6 +240,15 @@ class EndpointClient:
     def _away(self, error: httpx.HTTPError) -> str:
         return f"it does not answer ({self.excerpt(str(error)) or type(error).__name__})"
 
+    def _passing(self, reply: httpx.Response) -> Passing:
+        """Of a reply that is none. Raises EngineRefused where asking again would not help."""
+        if reply.status_code not in WORTH_ANOTHER_TRY:
+            raise self._refused(reply)
+        return Passing(f"it answers {reply.status_code} ({self.excerpt(reply.text)})", _asked_to_wait(reply))
+
+    def _stays_away(self, fault: Passing) -> EngineUnavailable:
+        return EngineUnavailable(f"{self.title} gave no answer in {len(self._pauses) + 1} tries: {fault.why}.")
+
     def _refused(self, reply: httpx.Response) -> EngineRefused:
         return EngineRefused(
             f"{self.title} refused ({reply.status_code}): {self.excerpt(reply.text)}. Look at its url, model and key "
@@ -209,34 +259,9 @@ class EndpointClient:
         return EngineRefused(f"{self.title} does not speak as OpenAI's chat endpoint: {self.excerpt(text)}.")
 
 
-class Endpoints:
-    """Those that the settings name, each with one client, by the id under which its answers are stored."""
-
-    def __init__(
-        self,
-        named: Mapping[str, Endpoint] = MappingProxyType({}),
-        is_confidential: IsConfidential = lambda messages: False,
-    ) -> None:
-        self._named = named
-        self._is_confidential = is_confidential
-        self._clients: dict[str, EndpointClient] = {}
-        self._lock = threading.Lock()
-
-    def client(self, version_id: str) -> EndpointClient:
-        """Raises NotFound where the settings name it no more, EngineRefused where its key cannot be had."""
-        if version_id not in self._named:
-            raise NotFound(
-                f"{version_id} is not in settings.toml any more. Put it back and start Plumbline again, or choose "
-                "somebody else to answer."
-            )
-        with self._lock:
-            if version_id not in self._clients:
-                self._clients[version_id] = EndpointClient(self._named[version_id], self._is_confidential)
-            return self._clients[version_id]
-
-    def close(self) -> None:
-        for client in self._clients.values():
-            client.close()
+def _longer(pause: float, fault: Passing) -> float:
+    """Seconds to the next try."""
+    return min(LONGEST_PAUSE, max(pause, fault.seconds))
 
 
 def _asked_to_wait(reply: httpx.Response) -> float:

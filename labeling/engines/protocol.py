@@ -56,13 +56,6 @@ class Counted:
     completion_tokens: int = 0
     engine: str = ""
 
-    def read(self, line: str) -> None:
-        """From a line of the stream."""
-        if (said := _said(line)).startswith("{") and '"usage"' in said:
-            usage = json.loads(said).get("usage") or {}
-            self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-            self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
-
 
 @dataclass(frozen=True)
 class Load:
@@ -120,8 +113,8 @@ def completions(reply: Mapping[str, Any], seed: int | None, latency: float) -> l
     ]
 
 
-def deltas(line: str) -> list[Delta]:
-    """The pieces in one line of a stream of server-sent events; usage and the end mark hold none.
+def deltas(line: str, counted: Counted) -> list[Delta]:
+    """The pieces in one line of a stream of server-sent events; the end mark holds none. `counted` is told the usage.
 
     Raises EngineRefused when the server broke off in the middle, EngineUnavailable when that was its end.
     """
@@ -131,6 +124,9 @@ def deltas(line: str) -> list[Delta]:
     if "error" in chunk:
         gone = _ENGINE_IS_GONE in chunk["error"]["message"]
         raise (EngineUnavailable if gone else EngineRefused)(f"The model server broke off: {chunk['error']['message']}")
+    if usage := chunk.get("usage"):
+        counted.prompt_tokens = usage.get("prompt_tokens", counted.prompt_tokens)
+        counted.completion_tokens = usage.get("completion_tokens", counted.completion_tokens)
     return [Delta(choice["index"], _piece(choice), choice.get("finish_reason")) for choice in chunk.get("choices", [])]
 
 

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from labeling.answering import Answerers, endpoints_of
 from labeling.assignment import Queue
 from labeling.comparison import comparison_of, leaving
-from labeling.engines.endpoint_client import Endpoints
+from labeling.engines.endpoints import Endpoints
 from labeling.engines.template import INSTRUCTION_TEMPLATE
 from labeling.feedback import feedback_type
 from labeling.sampling import Sampler, kept_here_sentence, sample_version
@@ -231,7 +231,7 @@ def test_an_endpoint_that_hangs_keeps_no_other_project_waiting(
         # then the second is full while the first still waits
         wait_until(lambda: queue.progress(own, "ines").ready == 1 and len(server.bodies) > 0)
         assert len(server.bodies) <= 2
-    server.go_on.set()
+        server.go_on.set()  # whoever still waits ends before the database does
 
 
 # ---- a prompt of one's own, asked of endpoints

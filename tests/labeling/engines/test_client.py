@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,35 @@ def test_a_refusal_is_final_and_brings_the_servers_own_sentence(server):
     url, asked = server([(400, b'{"error": {"message": "No such thing.", "code": 400}}')])
     with pytest.raises(EngineRefused, match=r"refused \(400\): No such thing\."):
         EngineClient(url).models()
+    assert len(asked) == 1
+
+
+PIECE = b'data: {"choices": [{"index": 0, "text": "Hi", "finish_reason": "stop"}]}\n\n'
+
+
+def streamed(url: str) -> list[str]:
+    async def collect() -> list[str]:
+        return [delta.text async for delta in EngineClient(url).stream("base", "x")]
+
+    return asyncio.run(collect())
+
+
+def test_a_stream_that_does_not_begin_is_asked_for_again(server):
+    url, asked = server([(503, b"starting"), (503, b"starting"), (200, PIECE)])
+    assert streamed(url) == ["Hi"] and len(asked) == 3
+
+
+def test_a_stream_that_is_refused_is_asked_for_once(server):
+    url, asked = server([(400, b'{"error": {"message": "too long"}}'), (200, PIECE)])
+    with pytest.raises(EngineRefused, match="too long"):
+        streamed(url)
+    assert len(asked) == 1
+
+
+def test_a_stream_that_has_begun_is_not_asked_for_again(server):
+    url, asked = server([(200, PIECE.replace(b'"choices"', b'"error": {"message": "out of memory"}, "choices"'))])
+    with pytest.raises(EngineRefused, match="out of memory"):
+        streamed(url)
     assert len(asked) == 1
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from labeling.engines.client import Counted
-from labeling.engines.endpoint_client import EndpointClient, Endpoints
+from labeling.engines.endpoint_client import EndpointClient
+from labeling.engines.endpoints import Endpoints
 from storage.endpoints import Endpoint, key_of
 from storage.errors import EngineRefused, EngineUnavailable, NotAllowed, NotFound
 from tests.endpoint_server import EndpointServer, endpoint_server, said, streamed
@@ -179,3 +180,47 @@ def test_whoever_waits_for_another_try_is_let_go_when_the_app_ends(server: Endpo
     with pytest.raises(EngineUnavailable):
         waiting.chat(**SETTINGS)
     assert time.monotonic() - began < 20 and len(server.bodies) == 1
+
+
+def test_a_stream_that_does_not_begin_is_asked_for_again(server: EndpointServer) -> None:
+    replies = iter([(503, "busy"), (429, "slower"), streamed("It ", "scatters.")])
+    server.replies = lambda words: next(replies)
+
+    assert stream(client(server)) == "It scatters."
+    assert len(server.bodies) == 3
+
+    server.replies = lambda words: (503, "busy")
+    with pytest.raises(EngineUnavailable, match=r"gave no answer in 4 tries: it answers 503 \(busy\)"):
+        stream(client(server))
+
+
+# ---- how it does
+
+
+def test_an_endpoint_does_as_its_last_request_went(server: EndpointServer) -> None:
+    server.replies = lambda words: said("It scatters.", usage={"prompt_tokens": 9, "completion_tokens": 3})
+    endpoints = Endpoints({"outside: house (big)": Endpoint("house", server.url, "big")})
+    (before,) = endpoints.state()
+    assert (before.url, before.problem, before.used.requests) == (server.url, "", 0)
+
+    asked = endpoints.client("outside: house (big)")
+    asked.chat(**SETTINGS)
+    server.replies = lambda words: streamed("It ", "scatters.")
+    stream(asked)
+    (used,) = (state.used for state in endpoints.state())
+    assert (used.requests, used.tokens, used.in_flight) == (2, 5, 0)
+    assert used.seconds_a_request is not None
+
+    server.replies = lambda words: (401, "no such key")
+    with pytest.raises(EngineRefused):
+        asked.chat(**SETTINGS)
+    (after,) = endpoints.state()
+    assert "refused (401): no such key" in after.problem
+    assert after.used == used  # what failed counts for nothing
+    endpoints.close()
+
+
+def test_an_endpoint_whose_key_cannot_be_had_says_so(tmp_path: Path) -> None:
+    endpoint = Endpoint("house", "http://127.0.0.1:9", "big", key_file=str(tmp_path / "none"))
+    (state,) = Endpoints({"outside: house (big)": endpoint}).state()
+    assert state.problem.startswith("The key of the endpoint house cannot be read")
