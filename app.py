@@ -67,6 +67,7 @@ from labeling.assignment import Queue
 from labeling.compare_routes import compare_router
 from labeling.comparison import comparison_of, leaving, win_rate_of
 from labeling.engines.choice import engines_of
+from labeling.engines.endpoints import Endpoints
 from labeling.engines.faithful import Trained, template_fingerprint
 from labeling.engines.supervisor import Engines, ServedVersion
 from labeling.feedback import feedback_type
@@ -107,6 +108,7 @@ class Services:
     settings: Settings
     database: Database
     engines: Engines
+    endpoints: Endpoints
     queue: Queue
     sampler: Sampler
     identity: Identity
@@ -152,7 +154,7 @@ def running(chosen: Settings, model: str = "") -> Iterator[Services]:
         sampler = Sampler(database, queue, engines, endpoints=endpoints)
         identity = Identity(database, chosen)
         own_prompts = OwnPrompts(database, Answerers(engines, endpoints))
-        services = Services(chosen, database, engines, queue, sampler, identity, own_prompts)
+        services = Services(chosen, database, engines, endpoints, queue, sampler, identity, own_prompts)
         stack.enter_context(_kept_in_step(services))
         stack.enter_context(sampler.running())
         yield services
@@ -219,6 +221,7 @@ def _mount_pages(app: FastAPI, services: Services) -> dict[str, str]:
             services.engines,
             lambda version, parent: win_rate_of(database, version, parent),
             lambda: serve_what_is_stored(services),
+            services.endpoints.state,
         )
     )
     pages = {

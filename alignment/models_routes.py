@@ -6,7 +6,7 @@ restarting the app changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from json import JSONDecodeError, loads
 from pathlib import Path
@@ -19,6 +19,7 @@ from alignment.base_models import add_base
 from alignment.routes import PersonOf, method_title, require_engineer, settings_json, snapshot_json
 from alignment.run_directory import EVALUATION
 from alignment.scoring import Scores, score_answers
+from labeling.engines.endpoints import EndpointState
 from labeling.engines.model_server import Status
 from labeling.engines.supervisor import ServerState
 from labeling.engines.usage import Used
@@ -65,6 +66,7 @@ def models_router(
     serving: Serving,
     win_rate_of: WinRateOf,
     served_changed: Callable[[], None],
+    endpoints: Callable[[], Sequence[EndpointState]],
 ) -> APIRouter:
     """`served_changed` is called after a version was loaded, unloaded or added: the servers are to follow."""
     router = APIRouter(prefix="/api/models")
@@ -82,6 +84,7 @@ def models_router(
         return {
             "servers": [server_json(state, served) for state in serving.state()],
             "used": {version_id: asdict(serving.usage(version_id)) for version_id in served},
+            "endpoints": [endpoint_json(state) for state in endpoints()],
         }
 
     @router.post("")
@@ -219,6 +222,24 @@ def _light(state: ServerState) -> tuple[str, str, str]:
     if missing := [one for one in state.wanted if one not in state.versions]:
         return "warn", "Incomplete", f"Not served yet, or refused: {', '.join(missing)}."
     return "run", "Answering" if state.load.running else "Ready", ""
+
+
+def endpoint_json(state: EndpointState) -> dict[str, Any]:
+    """One endpoint with its light, which is that of its last request."""
+    if state.problem:
+        light, word = "bad", "No answer"
+    elif state.used.in_flight:
+        light, word = "run", "Answering"
+    else:
+        light, word = ("run", "Answers") if state.used.requests else ("", "Not asked yet")
+    return {
+        "id": state.version_id,
+        "url": state.url,
+        "light": light,
+        "word": word,
+        "sentence": state.problem,
+        "used": asdict(state.used),
+    }
 
 
 def _why_apart(version: ModelVersion) -> str:

@@ -1,7 +1,7 @@
 /* The models page: how each version came to be, what is behind it, and whether a server answers as it. */
 (() => {
 "use strict";
-const { make, fill, button, state, say, withInterval, count, api, every, serversCard, usedFacts, lineage, facts, family, bringIntoView, wordOf, trust, scoreForm, addDialog } = window.Plumbline;
+const { make, fill, button, state, say, withInterval, count, api, every, serversCard, endpointsCard, usedFacts, lineage, facts, family, bringIntoView, wordOf, trust, scoreForm, addDialog } = window.Plumbline;
 
 const stateOf = (version) => state(...wordOf(version));
 const madeBy = (version) => (!version.parent ? "Base model" : version.method ? `${version.method} on ${version.parent}` : `From ${version.parent}`);
@@ -23,6 +23,7 @@ class ModelsPage {
   constructor(root) {
     Object.assign(this, { root, versions: [], drawn: "", forms: new Map() });
     this.servers = serversCard();
+    this.endpoints = endpointsCard();
     this.used = { all: {}, shown: make("dl", "kv") };
     this.notice = make("div", "notice");
     this.unmeasured = make("div", "notice");
@@ -60,7 +61,7 @@ class ModelsPage {
   drawVersions(chosen) {
     const before = this.body.querySelector(".tree .scroll")?.scrollLeft ?? 0;
     const tree = family(this.versions, chosen, (id) => this.choose(id)), scroller = tree.querySelector(".scroll");
-    fill(this.body, make("div", "mods", make("div", "stack", tree, this.table(chosen), this.servers.card, chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
+    fill(this.body, make("div", "mods", make("div", "stack", tree, this.table(chosen), this.servers.card, this.endpoints.card, chosen.kind === "reward_model" && this.scoring(chosen)), this.detail(chosen)));
     this.shownId = chosen.id;
     this.showUsed();
     scroller.scrollLeft = before;
@@ -71,9 +72,10 @@ class ModelsPage {
   /** Figures that change by the second: they are put into what is drawn, and nothing else is drawn anew. */
   async measure() {
     try {
-      const { servers, used } = await api("/api/models/servers");
+      const { servers, used, endpoints } = await api("/api/models/servers");
       this.used.all = used;
       fill(this.unmeasured);
+      this.endpoints.show(endpoints);
       if (this.servers.show(servers)) await this.refresh(); // what a server does, its versions do
       this.showUsed();
     } catch (error) {

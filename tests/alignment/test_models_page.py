@@ -16,7 +16,9 @@ from playwright.sync_api import Browser, Page, expect
 from alignment import models_page
 from alignment.models_routes import models_router
 from labeling.engines.client import Load
+from labeling.engines.endpoints import EndpointState
 from labeling.engines.supervisor import ServerState
+from labeling.engines.usage import Used
 from labeling.guard import Guard
 from storage import model_versions
 from tests.alignment.conftest import Lab
@@ -30,7 +32,9 @@ READY = ServerState("/models/chat", "vllm 0.32.0", "u", True, 7, "ready", "", ("
 
 def models_app(lab: Lab, engines: FakeServing) -> FastAPI:
     app = FastAPI()
-    app.include_router(models_router(lab.database, person_of, engines, lambda a, b: None, lambda: None))
+    app.include_router(
+        models_router(lab.database, person_of, engines, lambda a, b: None, lambda: None, lambda: engines.endpoints)
+    )
     app.mount("/ui", StaticFiles(directory=ASSETS))
     app.add_api_route("/api/me", lambda: {"name": "eve", "role": "engineer"}, methods=["GET"])
     for path in ("/manifest.json", "/favicon.ico"):
@@ -115,3 +119,19 @@ def test_a_version_shows_how_fast_it_answers(page: Page):
     told = page.get_by_role("complementary", name="Version v0")
     expect(told).to_contain_text("60 tokens a second, while somebody waits")
     expect(told).to_contain_text("3 times, 120 tokens given; 1 being answered")
+
+
+def test_an_endpoint_shows_how_fast_it_answers_and_why_it_does_not(page: Page, engines: FakeServing):
+    card = page.get_by_role("region", name="Endpoints", exact=True)
+    expect(card).to_be_hidden()
+    one = EndpointState("outside: house (big)", "https://house.example", "", Used())
+    engines.endpoints = [one]
+    row = card.get_by_role("row").nth(1)
+    expect(row).to_have_text("outside: house (big)https://house.exampleNot asked yet0")
+    engines.endpoints = [replace(one, used=Used(12, 1_900, 1, 61.4, 2.34))]
+    expect(row).to_have_text("outside: house (big)https://house.exampleAnswering612.3 s12")
+    engines.endpoints = [replace(one, problem="The endpoint house refused (401).", used=Used(12, 1_900, 0, 61.4, 2.34))]
+    expect(row).to_contain_text("No answer")
+    expect(card.get_by_role("row").nth(2)).to_have_text("The endpoint house refused (401).")
+    engines.endpoints = []
+    expect(card).to_be_hidden()

@@ -17,6 +17,7 @@ from alignment.models_routes import models_router
 from alignment.run_directory import EVALUATION
 from alignment.scoring import whole_text
 from labeling.engines.client import Load
+from labeling.engines.endpoints import EndpointState
 from labeling.engines.supervisor import ServerState
 from labeling.engines.usage import Used
 from storage import model_versions, runs
@@ -50,6 +51,7 @@ class FakeServing:
     def __init__(self) -> None:
         self.scorer = ScoresByLength()
         self.states: list[ServerState] = []
+        self.endpoints: list[EndpointState] = []
 
     def ready(self, version_id: str) -> bool:
         return True
@@ -71,7 +73,10 @@ class Web:
         self.role, self.serving = "engineer", FakeServing()
         app = FastAPI()
         app.add_exception_handler(AppError, _as_json)
-        app.include_router(models_router(lab.database, self.person, self.serving, lambda a, b: None, lambda: None))
+        router = models_router(
+            lab.database, self.person, self.serving, lambda a, b: None, lambda: None, lambda: self.serving.endpoints
+        )
+        app.include_router(router)
         self.client = TestClient(app)
 
     def person(self, request: Request) -> Person:
@@ -197,6 +202,23 @@ def test_a_light_means_that_tokens_come(
     [one] = told["servers"]
     assert (one["light"], one["word"]) == light and says in one["sentence"]
     assert told["used"]["v0"] == asdict(Used(3, 120, 1, 60.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("problem", "used", "light", "word"),
+    [
+        ("", Used(), "", "Not asked yet"),
+        ("", Used(in_flight=1), "run", "Answering"),
+        ("", Used(3, 120, 0, 60.0, 0.5), "run", "Answers"),
+        ("The endpoint house refused (401).", Used(3, 120, 1, 60.0, 0.5), "bad", "No answer"),
+    ],
+)
+def test_an_endpoint_does_as_its_last_request_went(home: Lab, problem: str, used: Used, light: str, word: str):
+    web = Web(home)
+    web.serving.endpoints = [EndpointState("outside: house (big)", "https://house.example", problem, used)]
+    (shown,) = web.client.get("/api/models/servers").json()["endpoints"]
+    assert (shown["light"], shown["word"], shown["sentence"]) == (light, word, problem)
+    assert shown["used"]["seconds_a_request"] == used.seconds_a_request
 
 
 def test_the_versions_of_a_server_that_makes_room_for_a_run_say_so(home: Lab, tiny_base: Path):

@@ -48,7 +48,9 @@ class Web:
         app.add_exception_handler(AppError, _as_json)
         app.include_router(runs_router(lab.database, self.person))
         app.include_router(
-            models_router(lab.database, self.person, self.serving, lambda version, parent: _wins(version), self.changed)
+            models_router(
+                lab.database, self.person, self.serving, lambda version, parent: _wins(version), self.changed, list
+            )
         )
         self.client = TestClient(app)
 
