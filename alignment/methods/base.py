@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alignment.health import is_saturated, is_unmoved
 from alignment.methods.held_out import Split, split_by_prompt
+from alignment.rules.preferences import is_saturated, is_unmoved
 from storage.errors import BadInput, NotEnoughFeedback
 from storage.records import DatasetType
 
