@@ -75,7 +75,7 @@ async def _labeler(url: str, name: str, pace: float, until: float, waited: Waite
             items = await _timed(_next(client, tab), waited.nexts, waited)
             if items:
                 await _timed(_submit(client, items[0]), waited.submits, waited)
-            await asyncio.sleep(chance.expovariate(1 / pace))
+            await asyncio.sleep(min(chance.expovariate(1 / pace), until - time.monotonic()))  # nobody outstays the load
 
 
 async def _timed(work: Any, times: list[float], waited: Waited) -> Any:

@@ -1,4 +1,4 @@
-"""What a labeler waits for, what a crowd can break, and what reaches the browser too early.
+"""What a labeler waits for, what a crowd or a hostile text can break, and what reaches the browser too early.
 
     python -m benchmarks.label_page [--quick] [--without-label-studio]
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-from playwright.sync_api import Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response, sync_playwright
 
 from benchmarks.bars import Bar, report
 from benchmarks.label_hammer import Hammered, hammer
@@ -34,6 +34,7 @@ from benchmarks.label_studio import LabelStudio
 from storage import assignments, responses
 from storage.database import Database
 from tests import chromium
+from tests.labeling import attacked_page
 
 ANSWERS = 4
 VERSIONS = ("zephyr-secret-1", "zephyr-secret-2")
@@ -55,6 +56,7 @@ WATCH = """() => {
 class Size:
     """How much of everything is measured."""
 
+    stock: int  # prompts that wait for whoever judges on the page, or in the load
     items: int
     load_seconds: float
     pace: float  # seconds a judgment
@@ -65,8 +67,8 @@ class Size:
     lease: float  # seconds
 
 
-WHOLE = Size(items=150, load_seconds=90, pace=10, peer=60, people=200, prompts=400, kills=6, lease=20)
-QUICK = Size(items=20, load_seconds=12, pace=10, peer=0, people=12, prompts=15, kills=1, lease=5)
+WHOLE = Size(stock=3_000, items=150, load_seconds=90, pace=10, peer=60, people=200, prompts=400, kills=6, lease=20)
+QUICK = Size(stock=1_200, items=20, load_seconds=10, pace=10, peer=0, people=12, prompts=15, kills=1, lease=2)
 
 
 def main() -> int:
@@ -76,7 +78,8 @@ def main() -> int:
     options = parser.parse_args()
     size, began = (QUICK if options.quick else WHOLE), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        bars = [*page_bars(Path(folder) / "page", size)]
+        with _browser() as browser:
+            bars = [*page_bars(browser, Path(folder) / "page", size), attacks_bar(browser, Path(folder) / "attacks")]
         if size.peer and not options.without_label_studio:
             bars.append(peer_bar(Path(folder), size))
         bars.append(hammer_bar(Path(folder) / "hammer", size))
@@ -86,15 +89,15 @@ def main() -> int:
 # ---- the page, alone and beside a hundred others --------------------------------------------------------------------
 
 
-def page_bars(folder: Path, size: Size) -> Iterator[Bar]:
+def page_bars(browser: Browser, folder: Path, size: Size) -> Iterator[Bar]:
     folder.mkdir()
-    fill(folder, 3_000, answers=ANSWERS, versions=VERSIONS)
+    fill(folder, size.stock, answers=ANSWERS, versions=VERSIONS)
     with LabelProcess(folder, free_port(), "--pages") as process:
         _judge_one(process.url, OTHER)
-        with _page(process.url) as page:
+        with _page(browser, process.url) as page:
             early = _sent_before_the_first_judgment(page)
             alone = _judge(page, size.items)
-        with _page(process.url) as page:
+        with _page(browser, process.url) as page:
             _open(page)
             load = Load(process.url, 100, size.pace, size.load_seconds)
             beside = _judge(page, 10_000, seconds=size.load_seconds)
@@ -105,15 +108,22 @@ def page_bars(folder: Path, size: Size) -> Iterator[Bar]:
 
 
 @contextmanager
-def _page(url: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS)
-        context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900})
+def _browser() -> Iterator[Browser]:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium.find(), args=chromium.FLAGS) as browser,
+    ):
+        yield browser
+
+
+@contextmanager
+def _page(browser: Browser, url: str) -> Iterator[Page]:
+    """A page of somebody who was never here: no cookie, nothing in the cache."""
+    with browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}) as context:
         context.add_cookies([{"name": "person", "value": f"labeler-{uuid4()}", "url": url}])
         page = context.new_page()
         page.set_default_timeout(120_000)
         yield page
-        browser.close()
 
 
 def _open(page: Page) -> None:
@@ -208,6 +218,25 @@ def _blindness_bar(early: Sent, folder: Path) -> Bar:
     found, size = ", ".join(leaked[:5]) or "nothing", len(early.all) // 1024
     measured = f"{found} of {len(secrets)} secrets in {size} KiB; one version first {share:.0%} of {n}"
     return Bar("blind before the judgment", measured, "no secret, no telling order", not leaked and not tells)
+
+
+# ---- attacks --------------------------------------------------------------------------------------------------------
+
+
+def attacks_bar(browser: Browser, folder: Path) -> Bar:
+    """The look that tests/labeling/test_attacks.py takes, at pages that a process of their own serves."""
+    folder.mkdir()
+    database = Database.open(folder / FILE)
+    attacked_page.fill(database)
+    database.close()
+    with LabelProcess(folder, free_port(), "--pages") as process:
+        draws = (attacked_page.DRAW_ITEMS, attacked_page.DRAW_NAMES)
+        seen = [attacked_page.attack(browser, process.url, draw) for draw in draws]
+    drawn, ran = min(one.drawn for one in seen), sum(len(one.ran) for one in seen)
+    elsewhere, strange = sum(len(one.elsewhere) for one in seen), sum(len(one.strange) for one in seen)
+    measured = f"{ran} of {drawn} ran, {elsewhere} requests elsewhere, {strange} strange elements"
+    holds = drawn >= 150 and all(one == attacked_page.HARMLESS for one in seen)
+    return Bar("attacks in prompts, answers, notes, guidelines, names", measured, "0 of 150 or more, 0, 0", holds)
 
 
 # ---- beside Label Studio, and under the hammer ----------------------------------------------------------------------
