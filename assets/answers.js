@@ -1,5 +1,7 @@
 /* The same held-out prompts, answered as training goes: first, midway and last, with the words marked that are new. */
-const { make, fill, count } = window.Plumbline;
+import "./differences.js";
+
+const { make, fill, count, differences } = window.Plumbline;
 
 /** Draws into `root`. samples: [{step, prompt_index, text}], prompts: [text], names: (step, isFirst, isLast) -> words. */
 export function answers(root, samples, prompts, names) {
@@ -32,25 +34,12 @@ function columns(samples, steps, prompt, names) {
   });
 }
 
-/** Longest common subsequence over words: [[word, isNew], …] of the later text. */
-function changedWords(before, after) {
-  const a = before.split(/\s+/), b = after.split(/\s+/);
-  const common = Array.from({ length: a.length + 1 }, () => new Array(b.length + 1).fill(0));
-  for (let i = a.length - 1; i >= 0; i--) for (let j = b.length - 1; j >= 0; j--)
-    common[i][j] = a[i] === b[j] ? common[i + 1][j + 1] + 1 : Math.max(common[i + 1][j], common[i][j + 1]);
-  const words = [];
-  for (let i = 0, j = 0; j < b.length;) {
-    if (i < a.length && a[i] === b[j]) { words.push([b[j++], false]); i++; }
-    else if (i < a.length && common[i + 1][j] >= common[i][j + 1]) i++;
-    else words.push([b[j++], true]);
-  }
-  return words;
-}
-
+/** Writes the later text, with the words marked that the earlier one does not have there; neighbours share a mark. */
 function paintChange(paragraph, before, after) {
+  const words = after.split(/\s+/), isNew = differences.differing(before.split(/\s+/), words).b;
   let mark = null;
-  changedWords(before, after).forEach(([word, isNew], index) => {
-    if (!isNew) { mark = null; paragraph.append((index ? " " : "") + word); return; }
+  words.forEach((word, index) => {
+    if (!isNew[index]) { mark = null; paragraph.append((index ? " " : "") + word); return; }
     if (mark) { mark.append(" " + word); return; }
     mark = make("ins", "", word);
     paragraph.append(index ? " " : "", mark);

@@ -1,5 +1,5 @@
 /* Where answers differ, word by word. The words are marked within the rendered text, so that lists, tables and code stay
-   as they are; what is the same in both, in the same order, is left alone. */
+   as they are; what is the same in both, in the same order, is left alone. The run page compares plain words (differing). */
 (() => {
 "use strict";
 const { make } = window.Plumbline;

@@ -257,7 +257,7 @@ class LabelView {
     this.saving.dataset.s = state;
     if (state === "saving") this.saving.textContent = words("saving");
     if (state === "saved") this.saving.textContent = this.submitted ? words("saved") : "";
-    if (state === "offline") this.saving.textContent = sentence || words("kept_offline", { n: waiting });
+    if (state === "offline") this.saving.textContent = words(sentence ? "kept_because" : "kept_offline", { n: waiting, sentence });
     this.submitted ||= state !== "saved";
   }
 }

@@ -41,6 +41,7 @@ ENGLISH: Mapping[str, str | tuple[str, str]] = {  # a pair is for one and for se
     "changed_already": "This judgment was changed already, perhaps in another tab. Reload the page to see it.",
     "change_unknown": "The judgment to change is not known here. Reload the page.",
     "time_ran_out": "This item went back to the others, because its time ran out. Reload the page to go on.",
+    "rewrite_too_long": "The rewritten answer is too long: {n} characters at most. Shorten it and judge again.",
     "not_shown": "This judgment is about answers that were not shown in this item. Reload the page.",
     "other_order": "The answers were not shown in the order that is stored for this item. Reload the page.",
     "somebody_elses": "This item is held by somebody else. Reload the page to get your own.",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labeling.feedback.base import FeedbackType, Payload, answers_by_response
+from labeling.said import said
 from storage.errors import BadInput
 from storage.records import Demonstration, Verdict
 
@@ -43,8 +44,10 @@ def rewrites(payload: Payload, displayed: Sequence[str]) -> tuple[Demonstration,
         return ()
     texts = answers_by_response(payload, "rewrites", displayed)
     for text in texts.values():
-        if not isinstance(text, str) or len(text) > LONGEST:
-            raise BadInput(f"A rewritten answer is a text of up to {LONGEST:,} characters. Nothing was saved.")
+        if not isinstance(text, str):
+            raise BadInput("A rewritten answer is a text. Nothing was saved; reload the page.")
+        if len(text) > LONGEST:  # an answer that is longer itself can be opened, and submitted as it is
+            raise BadInput(said("rewrite_too_long", n=LONGEST))
     return tuple(Demonstration(texts[one], improves=one) for one in displayed if texts.get(one, "").strip())
 
 

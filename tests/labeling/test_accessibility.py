@@ -139,7 +139,7 @@ def test_axe_finds_nothing_serious_in_any_state(make_page: Callable[..., Page], 
 
 
 def test_axe_finds_nothing_serious_on_a_phone(make_page: Callable[..., Page]) -> None:
-    page = make_page("phone", viewport={"width": 390, "height": 844}, has_touch=True)
+    page = make_page("phone", viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
     found = {}
     for name in ("ranking", "pairwise", "edit", "Arabic"):
         STATES[name](page)
@@ -197,6 +197,7 @@ def test_no_key_means_two_things_on_one_page(make_page: Callable[..., Page]) -> 
     for kind in ("ranking", "thumbs", "pairwise", "edit"):
         opened(page, kind)
         press(page, "?")
+        expect(page.locator("dialog[open]")).to_be_visible()
         shown = page.locator("dialog[open] dt").all_text_contents()
         meant = [key for one in shown for key in one_by_one(one)]
         assert len(set(meant)) == len(meant) > 10

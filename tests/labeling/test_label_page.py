@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 from labeling.assignment import Queue
 from storage import assignments, judgments, projects
@@ -427,19 +427,16 @@ def test_an_answer_lost_on_the_way_back_does_not_count_twice(
     page: Page, context: BrowserContext, database: Database
 ) -> None:
     opened(page, "offline")
-    lost: list[str] = []
 
-    def lose_first(route) -> None:  # type: ignore[no-untyped-def]
-        response = route.fetch()
-        if lost:
-            route.fulfill(response=response)
-        else:
-            lost.append(route.request.url)
-            route.abort()
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
 
-    context.route("**/api/label/judge", lose_first)
+    context.route("**/api/label/judge", lose)
     judged = submitted(page, "1", "2")
     expect(page.locator(".save")).to_have_attribute("data-s", "offline")
+    assert len(about(database, judged)) == 1  # the server has it, and the page does not know
+    context.unroute("**/api/label/judge")
     saved(page)
     assert len(about(database, judged)) == 1
 
@@ -506,10 +503,11 @@ def test_answers_cannot_run_scripts_or_fetch_anything(page: Page) -> None:
 
 
 def test_nothing_that_anchors_is_on_the_page(page: Page) -> None:
-    bodies: list[str] = []
-    page.on("response", lambda response: bodies.append(response.text()) if "/api/label" in response.url else None)
-    opened(page, "blind")
-    assert bodies
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response) if "/api/label" in response.url else None)
+    with page.expect_response("**/api/label/next?*"):
+        opened(page, "blind")
+    bodies = [answer.text() for answer in answers]
     for word in ("base", "version_id", "temperature", "author", "seed"):
         assert not any(f'"{word}"' in body for body in bodies)
     assert "base" not in page.locator(".ls").inner_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -11,6 +12,7 @@ from labeling.answering import Answerers, endpoints_of
 from storage import judgments, prompts
 from storage.database import Database
 from storage.endpoints import Endpoint
+from tests.app_process import wait_until
 from tests.endpoint_server import EndpointServer, endpoint_server, streamed
 from tests.labeling.judging_app import Nobody, add_versions, judging_app, new_queue, serving
 
@@ -55,6 +57,13 @@ def ask(page: Page, text: str) -> None:
     page.get_by_role("button", name="Ask both").click()
 
 
+def connections(endpoint: EndpointServer) -> int:
+    """How many requests the endpoint is answering to somebody who still listens."""
+    found = psutil.Process().net_connections("tcp")
+    here = [one for one in found if one.laddr.port == endpoint.server.server_port]
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in here)
+
+
 def test_nothing_leaves_before_somebody_has_read_that_it_will(page: Page, endpoint: EndpointServer) -> None:
     expect(page.locator(".state")).to_contain_text("Prompts would leave this machine")
     expect(page.locator(".state")).to_contain_text(endpoint.url)
@@ -72,14 +81,15 @@ def test_consent_is_given_to_the_pair_that_was_read_and_to_no_other(page: Page, 
     slow: list[Route] = []
     page.route("**/api/compare/start", lambda route: route.continue_() if slow else slow.append(route))
     # when the pickers change, and change once more before it comes
-    page.get_by_label("First version").select_option("base")
+    with page.expect_request("**/api/compare/start"):
+        page.get_by_label("First version").select_option("base")
     expect(page.get_by_role("button", name="Send them")).to_be_hidden()
-    page.wait_for_timeout(100)
     page.get_by_label("Second version").select_option(INSIDE)
     expect(page.locator(".own")).to_be_visible()  # of this pair nothing leaves
-    slow[0].continue_()
+    with page.expect_request_finished():
+        slow[0].continue_()
+    page.evaluate("fetch('/api/me').then(() => null)")  # when this is answered, the page has read what came before it
     # then what is said of the pair before is not shown
-    page.wait_for_timeout(300)
     expect(page.get_by_role("button", name="Send them")).to_be_hidden()
     expect(page.locator(".own")).to_be_visible()
 
@@ -117,9 +127,11 @@ def test_stop_takes_the_request_back_and_nothing_is_stored(
     endpoint.go_on.clear()
     ask(page, "Why?")
     expect(page.locator(".text.coming")).to_have_count(2)
+    wait_until("both are asked", 30, lambda: connections(endpoint) == 2, pause=0.02)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".answers")).to_be_hidden()
     expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    wait_until("both requests are taken back", 30, lambda: connections(endpoint) == 0, pause=0.02)
     endpoint.go_on.set()
     ask(page, "And why not?")  # the next one is not disturbed by it
     expect(page.locator(".answer strong")).to_have_count(2)

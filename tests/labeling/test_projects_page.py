@@ -42,6 +42,7 @@ def add(page: Page, field: str, *names: str) -> None:
     for name in names:
         page.locator(f"#{field} input").fill(name)
         page.locator(f"#{field} input").press("Enter")
+        expect(page.locator(f"#{field}")).to_contain_text(name)  # before that, the next one would be typed into it
 
 
 def test_the_preview_follows_the_form_and_stores_nothing(page: Page, database: Database) -> None:
