@@ -144,7 +144,6 @@ def running(chosen: Settings, model: str = "") -> Iterator[Services]:
         stack.callback(database.close)
         _first_start(database, model)
         endpoints = endpoints_of(database, chosen.endpoints.values())
-        stack.callback(endpoints.close)
         engines = stack.enter_context(engines_of(chosen, database, [gpu.name for gpu in gpus()]))
         queue = Queue(
             database,
@@ -157,6 +156,7 @@ def running(chosen: Settings, model: str = "") -> Iterator[Services]:
         services = Services(chosen, database, engines, endpoints, queue, sampler, identity, own_prompts)
         stack.enter_context(_kept_in_step(services))
         stack.enter_context(sampler.running())
+        stack.callback(endpoints.close)  # first of all: whoever waits for another try is let go
         yield services
 
 

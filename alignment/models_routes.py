@@ -1,7 +1,7 @@
 """The HTTP routes under the models page, in plain FastAPI.
 
-Everything is read from the database and from the directories of the runs at that moment, so refreshing the page or
-restarting the app changes nothing.
+All but the figures of servers and endpoints is read from the database and from the directories of the runs at that
+moment, so refreshing the page or restarting the app changes nothing.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ function liveCard(name, note, heads, rowOf) {
     make("div", "ct", make("h2", "", name), make("span", "mut small", note)),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${name.toLowerCase()}` }, make("table", "tpad", make("thead", "", head), rows)));
   let shown = "", words = "";
-  /** Draws what is new; whether one does something else than when it was shown last. */
+  /** Draws what is new; returns whether the state of any row changed. */
   function show(all) {
     card.hidden = !all.length;
     if (shown === (shown = JSON.stringify(all))) return false;

@@ -58,7 +58,7 @@ PATIENCE = 600.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="shorter, without vLLM's client and the kills: about a minute"
+        "--quick", action="store_true", help="shorter, without vLLM's client and the kills: at most a minute"
     )
     quick = parser.parse_args().quick
     sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # as train.py does; its import takes seconds

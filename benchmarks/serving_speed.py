@@ -57,11 +57,14 @@ for line in sys.stdin:
 
 
 def client_ratios(client: EngineClient, base: Path, prompts: Sequence[str], tokens: int, repeats: int) -> list[float]:
-    """Tokens a second of our client over those of vLLM's, on the same server and prompts, in turn."""
+    """Tokens a second of our client over those of vLLM's, on the same server and prompts; they take turns to begin."""
     ratios = []
     with vllms_client(client, base, prompts, tokens) as theirs_a_second:
         for place in range(repeats + 1):
-            ours, theirs = ours_a_second(client, prompts, tokens), theirs_a_second()
+            if place % 2:
+                theirs, ours = theirs_a_second(), ours_a_second(client, prompts, tokens)
+            else:
+                ours, theirs = ours_a_second(client, prompts, tokens), theirs_a_second()
             print(f"{place or 'warming up'}: ours {ours:.0f}, theirs {theirs:.0f} tokens a second", flush=True)
             ratios.append(ours / theirs)
     return ratios[1:]

@@ -33,7 +33,7 @@ PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
 REST_SECONDS = 15.0  # after an endpoint gave no answer to any prompt; doubled each further time
 LONGEST_REST = 600.0
-LAST_WORDS_SECONDS = 1.0  # that a thread has when the app ends
+LAST_WORDS_SECONDS = 1.0  # that those who ask endpoints have when the app ends
 
 _log = logging.getLogger(__name__)
 Given = TypeVar("Given")
@@ -98,8 +98,9 @@ class Sampler:
             self._stop.set()
             self._wake.set()
             thread.join(timeout=10)
-            for apart in list(self._apart.values()):
-                apart.join(timeout=LAST_WORDS_SECONDS)  # one whose endpoint hangs is left behind
+            until = time.monotonic() + LAST_WORDS_SECONDS
+            for apart in list(self._apart.values()):  # one whose endpoint hangs is left behind
+                apart.join(timeout=max(0.0, until - time.monotonic()))
 
     def fill(self) -> int:
         """One look at every project, each awaited; returns how many prompts were sampled."""

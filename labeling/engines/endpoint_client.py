@@ -8,8 +8,8 @@ endpoint is outside. So neither a sampler nor a judge nor a person at the compar
 they know about it.
 
 An endpoint that is busy or away is asked again with growing pauses, or after the pause that it asks for; what asking
-again cannot mend is refused at once, and `close` ends the waiting. The key goes into the header and nowhere else: what
-an endpoint says is shown only after its key was taken out, since some repeat it.
+again cannot mend is refused at once, and `close` ends the waiting of `chat`. The key goes into the header and nowhere
+else: what an endpoint says is shown only after its key was taken out, since some repeat it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Messages = Sequence[Mapping[str, str]]
 IsConfidential = Callable[[Messages], bool]
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before the second try, the third, …
-LONGEST_PAUSE = 60.0  # that an endpoint may ask for itself
+LONGEST_PAUSE = 60.0  # seconds that an endpoint may ask for itself
+LONGEST_WATCHED = 10.0  # the same while somebody looks on
 TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 PATH = "/v1/chat/completions"
@@ -116,12 +117,15 @@ class EndpointClient:
         """The same, piece by piece; once begun, it is not asked again. Closing it (`contextlib.aclosing`) ends it."""
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        counted = counted or Counted()
+        counted, ended = counted or Counted(), False
         with self._asking() as asking:
             async with aclosing(self._lines(body, about)) as lines:
                 async for line in lines:
                     for delta in self._deltas(line, counted):
+                        ended = ended or delta.finish_reason is not None
                         yield delta
+            if not ended:  # whoever passed it on closed the connection, or it was no stream
+                raise EngineUnavailable(f"{self.title} broke off before the end of its answer.")
             asking.tokens = counted.completion_tokens
 
     def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
@@ -161,7 +165,7 @@ class EndpointClient:
         for pause in self._pauses:
             if not isinstance(reply, Passing):
                 return reply
-            if self._closed.wait(_longer(pause, reply)):
+            if self._closed.wait(_longer(pause, reply, LONGEST_PAUSE)):
                 break
             reply = self.ask_once(body, about)
         if isinstance(reply, Passing):
@@ -175,7 +179,7 @@ class EndpointClient:
                 async for line in reply.aiter_lines():
                     yield line
             except httpx.HTTPError as error:
-                raise EngineUnavailable(f"{self.title} gave no answer: {self._away(error)}.") from error
+                raise self._gave_none(error) from error
             finally:
                 await reply.aclose()
 
@@ -185,7 +189,7 @@ class EndpointClient:
         for pause in self._pauses:
             if not isinstance(reply, Passing):
                 return reply
-            await asyncio.sleep(_longer(pause, reply))
+            await asyncio.sleep(_longer(pause, reply, LONGEST_WATCHED))
             reply = await self._begin_once(http, body, about)
         if isinstance(reply, Passing):
             raise self._stays_away(reply)
@@ -200,6 +204,8 @@ class EndpointClient:
             if reply.status_code == 200:
                 return reply
             await reply.aread()
+        except httpx.ReadTimeout as error:  # somebody has looked on for two minutes
+            raise self._gave_none(error) from error
         except httpx.HTTPError as error:
             return Passing(self._away(error))
         return self._passing(reply)
@@ -246,6 +252,9 @@ class EndpointClient:
             raise self._refused(reply)
         return Passing(f"it answers {reply.status_code} ({self.excerpt(reply.text)})", _asked_to_wait(reply))
 
+    def _gave_none(self, error: httpx.HTTPError) -> EngineUnavailable:
+        return EngineUnavailable(f"{self.title} gave no answer: {self._away(error)}.")
+
     def _stays_away(self, fault: Passing) -> EngineUnavailable:
         return EngineUnavailable(f"{self.title} gave no answer in {len(self._pauses) + 1} tries: {fault.why}.")
 
@@ -259,9 +268,9 @@ class EndpointClient:
         return EngineRefused(f"{self.title} does not speak as OpenAI's chat endpoint: {self.excerpt(text)}.")
 
 
-def _longer(pause: float, fault: Passing) -> float:
+def _longer(pause: float, fault: Passing, at_most: float) -> float:
     """Seconds to the next try."""
-    return min(LONGEST_PAUSE, max(pause, fault.seconds))
+    return min(at_most, max(pause, fault.seconds))
 
 
 def _asked_to_wait(reply: httpx.Response) -> float:

@@ -125,8 +125,8 @@ def deltas(line: str, counted: Counted) -> list[Delta]:
         gone = _ENGINE_IS_GONE in chunk["error"]["message"]
         raise (EngineUnavailable if gone else EngineRefused)(f"The model server broke off: {chunk['error']['message']}")
     if usage := chunk.get("usage"):
-        counted.prompt_tokens = usage.get("prompt_tokens", counted.prompt_tokens)
-        counted.completion_tokens = usage.get("completion_tokens", counted.completion_tokens)
+        counted.prompt_tokens = usage.get("prompt_tokens") or counted.prompt_tokens
+        counted.completion_tokens = usage.get("completion_tokens") or counted.completion_tokens
     return [Delta(choice["index"], _piece(choice), choice.get("finish_reason")) for choice in chunk.get("choices", [])]
 
 

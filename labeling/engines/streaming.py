@@ -35,7 +35,7 @@ class Streaming:
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     async def lines(self, path: str, body: Mapping[str, Any], pauses: Sequence[float]) -> AsyncGenerator[str, None]:
-        """What is lost before the first line, or a 503, is asked for again after these pauses (seconds).
+        """What is lost before the reply begins, or a 503, is asked for again after these pauses (seconds).
 
         Raises what aiohttp raises, EngineUnavailable and EngineRefused. Closing it ends the server's work.
         """

@@ -17,7 +17,7 @@ _REMEMBERED = 200  # requests that speed and latency are taken from
 
 @dataclass(frozen=True)
 class Used:
-    """`tokens_per_second` counts only the time in which somebody waited for an answer."""
+    """`tokens_per_second` is over the time in which somebody waited for an answer whose tokens were counted."""
 
     requests: int = 0
     tokens: int = 0
@@ -117,7 +117,8 @@ def used_together(counters: Sequence[tuple[Usage, str]]) -> Used:
     used = Used(*(sum(getattr(one, total) for one in counted) for total in ("requests", "tokens", "in_flight")))
     if not latest:
         return used
-    speed = sum(request.tokens for request in latest) / max(busy_seconds(latest), 1e-9)
+    told = [request for request in latest if request.tokens]  # not every endpoint says how many
+    speed = sum(request.tokens for request in told) / max(busy_seconds(told), 1e-9)
     seconds = median(request.ended - request.started for request in latest)
     return replace(used, tokens_per_second=speed, seconds_a_request=seconds)
 

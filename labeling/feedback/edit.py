@@ -46,7 +46,7 @@ def rewrites(payload: Payload, displayed: Sequence[str]) -> tuple[Demonstration,
     for text in texts.values():
         if not isinstance(text, str):
             raise BadInput("A rewritten answer is a text. Nothing was saved; reload the page.")
-        if len(text) > LONGEST:  # an answer that is longer itself can be opened, and submitted as it is
+        if len(text) > LONGEST:  # as an answer that is longer itself is, opened and submitted unchanged
             raise BadInput(said("rewrite_too_long", n=LONGEST))
     return tuple(Demonstration(texts[one], improves=one) for one in displayed if texts.get(one, "").strip())
 

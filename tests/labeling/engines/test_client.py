@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import aiohttp
 import pytest
 
 from labeling.engines import client as client_module
 from labeling.engines.client import EngineClient
+from labeling.engines.streaming import Streaming
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
+LOST, CUT = 0, 1
 MODELS = b'{"data": [{"id": "base", "max_model_len": 8}]}'
 
 
@@ -23,7 +27,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Callable[[list[tuple[int, bytes]]], tuple[str, list[str]]]]:
-    """A server that gives these replies one after the other; returns its URL and the paths it was asked for."""
+    """A server that gives these replies one after the other; returns its URL and the paths it was asked for.
+
+    LOST closes the connection without a reply, CUT before the last byte.
+    """
     running: list[ThreadingHTTPServer] = []
 
     def start(replies: list[tuple[int, bytes]]) -> tuple[str, list[str]]:
@@ -33,8 +40,10 @@ def server() -> Iterator[Callable[[list[tuple[int, bytes]]], tuple[str, list[str
             def do_GET(self) -> None:
                 asked.append(self.path)
                 status, body = replies.pop(0)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                if status == LOST:
+                    return
+                self.send_response(200 if status == CUT else status)
+                self.send_header("Content-Length", str(len(body) + (status == CUT)))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -82,8 +91,12 @@ def streamed(url: str) -> list[str]:
 
 
 def test_a_stream_that_does_not_begin_is_asked_for_again(server):
-    url, asked = server([(503, b"starting"), (503, b"starting"), (200, PIECE)])
+    url, asked = server([(503, b"starting"), (LOST, b""), (200, PIECE)])
     assert streamed(url) == ["Hi"] and len(asked) == 3
+    url, asked = server([(LOST, b"")] * 4)
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        streamed(url)
+    assert len(asked) == 4
 
 
 def test_a_stream_that_is_refused_is_asked_for_once(server):
@@ -98,6 +111,33 @@ def test_a_stream_that_has_begun_is_not_asked_for_again(server):
     with pytest.raises(EngineRefused, match="out of memory"):
         streamed(url)
     assert len(asked) == 1
+    url, asked = server([(CUT, PIECE), (200, PIECE)])
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        streamed(url)
+    assert len(asked) == 1
+
+
+def test_nothing_stays_open_when_the_last_stream_ends_however_it_ends(server):
+    url, _ = server([(200, PIECE), (CUT, PIECE), (503, b"starting")])
+    streaming = Streaming(url, {}, trust_env=False)
+
+    async def read(pauses: tuple[float, ...]) -> None:
+        async with aclosing(streaming.lines("/v1/completions", {}, pauses)) as lines:
+            async for _ in lines:
+                pass
+
+    async def all_ends() -> None:
+        await read(())
+        with suppress(aiohttp.ClientError):
+            await read(())
+        waiting = asyncio.create_task(read((60.0,)))  # for its second try
+        while not streaming._sessions:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled() and streaming._sessions == {}
+
+    asyncio.run(all_ends())
 
 
 def test_loading_and_unloading_are_never_asked_twice(server):

@@ -121,6 +121,17 @@ def test_what_asking_again_cannot_mend_is_asked_once(server: EndpointServer, rep
     assert len(server.bodies) == 1
 
 
+def test_an_answer_whose_tokens_are_not_counted_is_an_answer(server: EndpointServer) -> None:
+    server.replies = lambda words: (
+        200,
+        streamed("It ", "scatters.")[1].replace('"completion_tokens": 2', '"completion_tokens": null'),
+    )
+    asked = client(server)
+
+    assert stream(asked) == "It scatters."
+    assert (asked.used.requests, asked.used.tokens) == (1, 0)
+
+
 def test_a_stream_that_breaks_off_is_said(server: EndpointServer) -> None:
     server.replies = lambda words: (200, 'data: {"error": {"message": "out of memory"}}\n\n')
 
@@ -217,6 +228,15 @@ def test_an_endpoint_does_as_its_last_request_went(server: EndpointServer) -> No
     (after,) = endpoints.state()
     assert "refused (401): no such key" in after.problem
     assert after.used == used  # what failed counts for nothing
+
+    server.replies = lambda words: said("It scatters.")
+    asked.chat(**SETTINGS)
+    assert endpoints.state()[0].problem == ""
+
+    server.replies = lambda words: (200, "<html>A proxy</html>")
+    with pytest.raises(EngineUnavailable, match="broke off before the end of its answer"):
+        stream(asked)
+    assert "broke off" in endpoints.state()[0].problem
     endpoints.close()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from labeling.engines.client import Load
 from labeling.engines.pulse import Pulse
-from labeling.engines.usage import Usage, _Request, busy_seconds
+from labeling.engines.usage import Usage, _Counted, _Request, busy_seconds
 from storage.errors import EngineUnavailable
 
 
@@ -37,6 +39,13 @@ def test_a_server_without_requests_does_not_hang():
 def test_only_the_time_in_which_somebody_waits_counts():
     overlapping = [_Request(0, 4, 10), _Request(1, 3, 10), _Request(3, 6, 10)]
     assert busy_seconds([*overlapping, _Request(100, 102, 10)]) == 6 + 2
+
+
+def test_an_answer_whose_tokens_nobody_counted_makes_nobody_slower():
+    usage = Usage()
+    usage._counted["fox"] = _Counted(2, 10, 0, deque([_Request(0, 2, 10), _Request(10, 90, 0)]))
+    used = usage.of("fox")
+    assert (used.tokens_per_second, used.seconds_a_request) == (5.0, 41.0)
 
 
 def test_a_request_that_fails_counts_for_nothing():
