@@ -98,14 +98,14 @@ def sampling_fields(n: int, temperature: float, top_p: float, max_tokens: int, s
 def completions(reply: Mapping[str, Any], seed: int | None, latency: float) -> list[Completion]:
     usage = reply.get("usage") or {}
     choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-    share = usage.get("completion_tokens", 0) // max(1, len(choices))  # where the server does not count per sample
+    share = (usage.get("completion_tokens") or 0) // max(1, len(choices))  # where the server does not count per sample
     return [
         Completion(
             index=choice["index"],
             text=choice["text"] if "text" in choice else choice["message"]["content"] or "",
             seed=None if seed is None else seed + choice["index"],
             finish_reason=choice.get("finish_reason") or "stop",
-            prompt_tokens=usage.get("prompt_tokens", 0),
+            prompt_tokens=usage.get("prompt_tokens") or 0,
             completion_tokens=len(choice["token_ids"]) if choice.get("token_ids") else share,
             latency_seconds=latency,
         )

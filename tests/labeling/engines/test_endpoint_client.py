@@ -129,7 +129,9 @@ def test_an_answer_whose_tokens_are_not_counted_is_an_answer(server: EndpointSer
     asked = client(server)
 
     assert stream(asked) == "It scatters."
-    assert (asked.used.requests, asked.used.tokens) == (1, 0)
+    server.replies = lambda words: said("It scatters.", usage={"prompt_tokens": None, "completion_tokens": None})
+    assert asked.chat(**SETTINGS).completion_tokens == 0
+    assert (asked.used.requests, asked.used.tokens) == (2, 0)
 
 
 def test_a_stream_that_breaks_off_is_said(server: EndpointServer) -> None:
