@@ -26,7 +26,8 @@ from typing import Any, Literal
 from alignment.devices import memory_mb
 from alignment.methods.base import Method, TunedMethod
 from alignment.methods.dpo import DPO
-from alignment.methods.ppo import LOGITS_AT_ONCE, PPO, ROWS_AT_ONCE, TOKENS_AT_ONCE
+from alignment.methods.ppo import PPO
+from alignment.methods.ppo_passes import LOGITS_AT_ONCE, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.model_size import parameters
 from labeling.engines.free_memory import available_memory
 

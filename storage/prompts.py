@@ -42,7 +42,7 @@ def is_held_out(messages: Sequence[Message]) -> bool:
 
 def messages_of(told: Sequence[Mapping[str, str]]) -> list[Message]:
     """From role and content, as model servers and datasets write them."""
-    return [Message(one["role"], one["content"]) for one in told]  # type: ignore[arg-type]  # the role is what was stored
+    return [Message(one["role"], one["content"]) for one in told]  # type: ignore[arg-type]  # a role of their own is of no prompt that is stored here
 
 
 def text_hash(messages: Sequence[Message]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,19 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     yield page
     context.close()
     assert problems == []
+
+
+@pytest.fixture
+def make_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
+    """Makes pages at the `address` that a module serves, each for somebody in a context of their own."""
+    contexts = []
+
+    def make(person: str = "maria", **settings: Any) -> Page:
+        context = browser.new_context(base_url=address, **{"viewport": {"width": 1440, "height": 900}, **settings})
+        context.add_cookies([{"name": "person", "value": person, "url": address}])
+        contexts.append(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()

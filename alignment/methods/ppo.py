@@ -11,9 +11,6 @@ from alignment.methods.base import ADVANCED, OF_AN_ADAPTER, Inputs, Preset, Repo
 from alignment.methods.online import OnlineMethod
 from storage.errors import BadInput
 
-ROWS_AT_ONCE = 64  # answers that are sampled together
-TOKENS_AT_ONCE: Mapping[str, int] = {"cpu": 512, "cuda": 8192}  # in a pass, padding included: full speed from here on
-LOGITS_AT_ONCE = 256  # tokens whose logits are held
 STEPS: Mapping[Preset, int] = {"quick": 12, "balanced": 25, "thorough": 60}
 
 

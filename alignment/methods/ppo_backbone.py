@@ -26,8 +26,8 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from alignment.methods.base import Inputs, Parent, TunedMethod
-from alignment.methods.ppo import LOGITS_AT_ONCE, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.methods.ppo_mathematics import TokenLogProbabilities
+from alignment.methods.ppo_passes import LOGITS_AT_ONCE, ROWS_AT_ONCE, TOKENS_AT_ONCE
 from alignment.methods.rloo_training import ends_of
 from alignment.methods.weights import let_gradients_through, loading, lora
 from labeling.engines.attention import read_in_place

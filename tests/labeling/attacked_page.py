@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page
 
@@ -20,6 +21,7 @@ from storage.records import Message
 from tests.makers import project, prompt, response
 
 ATTACKS: list[str] = json.loads((Path(__file__).parent / "attacks.json").read_text())
+ROLES: tuple[Literal["system", "user", "assistant"], ...] = ("system", *2 * ("user", "assistant"), "user")
 AT_ONCE = 6  # answers of one item, and what is drawn together
 LISTEN = """
     window.fired = [];
@@ -105,8 +107,7 @@ def fill(database: Database) -> None:
 
 def _add_item(database: Database, texts: list[str]) -> None:
     """Every message of the prompt is one of them, and so is every answer."""
-    roles = ("system", "user", "assistant", "user", "assistant", "user")
-    messages = tuple(Message(role, text) for role, text in zip(roles, texts, strict=False))  # type: ignore[arg-type]  # roles are texts in the file
+    messages = tuple(Message(role, text) for role, text in zip(ROLES, texts, strict=False))
     asked = prompt(messages=messages, held_out=False)
     prompts.add(database, [asked])
     responses.add(database, [response(asked.id, text, project_id="attack") for text in texts])

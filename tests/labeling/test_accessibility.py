@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from storage.database import Database
 from tests.labeling.judging_app import add_project, add_versions, judging_app, new_queue, serving
@@ -99,21 +99,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(judging_app(database, new_queue(database))) as address:
         yield address
     database.close()
-
-
-@pytest.fixture
-def make_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
-    contexts = []
-
-    def make(person: str = "maria", **settings: Any) -> Page:
-        context = browser.new_context(base_url=address, **{"viewport": {"width": 1440, "height": 900}, **settings})
-        context.add_cookies([{"name": "person", "value": person, "url": address}])
-        contexts.append(context)
-        return context.new_page()
-
-    yield make
-    for context in contexts:
-        context.close()
 
 
 def serious(page: Page) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from labeling.said import ENGLISH, said
 from storage.database import Database
@@ -34,21 +34,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(judging_app(database, queue)) as address:
         yield address
     database.close()
-
-
-@pytest.fixture
-def make_page(browser: Browser, address: str) -> Iterator[Callable[[str], Page]]:
-    contexts = []
-
-    def make(person: str) -> Page:
-        context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
-        context.add_cookies([{"name": "person", "value": person, "url": address}])
-        contexts.append(context)
-        return context.new_page()
-
-    yield make
-    for context in contexts:
-        context.close()
 
 
 def test_a_language_is_chosen_on_the_page_and_stays(make_page: Callable[[str], Page]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from labeling.feedback import EDIT
 from labeling.routes import error_json
@@ -18,6 +18,7 @@ from tests.labeling.test_label_page import press, submitted
 
 pytestmark = pytest.mark.browser
 TABLE = "| weight | dose | how often | what to watch for |\n|---|---|---|---|\n| 50 | 6 | twice a day | dizziness |"
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 TOO_SMALL = """() => [...document.querySelectorAll(".ls :is(button, select, input, textarea, label.check)")]
   .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.matches(".check input"))
   .map((one) => [one.getBoundingClientRect(), one]).filter(([box]) => box.width < 44 || box.height < 44)
@@ -45,25 +46,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     database.close()
 
 
-@pytest.fixture
-def make_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
-    contexts = []
-
-    def make(person: str, **settings: Any) -> Page:
-        held = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-        context = browser.new_context(base_url=address, **{**held, **settings})
-        context.add_cookies([{"name": "person", "value": person, "url": address}])
-        contexts.append(context)
-        return context.new_page()
-
-    yield make
-    for context in contexts:
-        context.close()
-
-
 @pytest.mark.parametrize("language", ["en", "ar"])
 def test_all_that_is_touched_is_44_pixels_and_within_the_screen(make_page: Callable[..., Page], language: str) -> None:
-    page = make_page(f"thumb {language}")
+    page = make_page(f"thumb {language}", **PHONE)
     for kind, said in (("ranking", ["1", "2", "2", "r", "Escape"]), ("thumbs", ["ArrowUp"]), ("pairwise", ["6", "x"])):
         opened(page, kind, language)
         press(page, *said)
@@ -73,7 +58,7 @@ def test_all_that_is_touched_is_44_pixels_and_within_the_screen(make_page: Calla
 
 
 def test_both_bad_stays_where_it_is_once_something_is_chosen(make_page: Callable[..., Page]) -> None:
-    page = make_page("still")
+    page = make_page("still", **PHONE)
     opened(page, "pairwise")
     both_bad = page.get_by_role("button", name="Both bad")
     before = both_bad.bounding_box()
@@ -83,7 +68,7 @@ def test_both_bad_stays_where_it_is_once_something_is_chosen(make_page: Callable
 
 
 def test_the_words_of_a_narrow_table_stay_whole(make_page: Callable[..., Page]) -> None:
-    page = make_page("table")
+    page = make_page("table", **PHONE)
     opened(page, "ranking")
     lines = page.locator(".answer th", has_text="weight").evaluate(LINES)
     assert lines == 1
@@ -92,7 +77,7 @@ def test_the_words_of_a_narrow_table_stay_whole(make_page: Callable[..., Page]) 
 def test_what_a_failing_server_says_stands_above_the_bar_and_what_was_judged_is_kept(
     make_page: Callable[..., Page],
 ) -> None:
-    page = make_page("failing")
+    page = make_page("failing", **PHONE)
     opened(page, "thumbs")
     sentence = "The disk is full, so nothing was written. Free some space, then it is tried again by itself."
     page.route("**/api/label/judge", lambda route: route.fulfill(status=507, json={"error": sentence}))
