@@ -107,7 +107,8 @@ def _follow_the_form(database: Database, fields: list[Any], seen: gr.HTML) -> No
     drawing: tuple[Any, ...] = (lambda *values: shown_as(values), fields, seen)
     begun = fields[KIND].input(begin, [fields[KIND], *texts, fields[COUNT]], [*texts, fields[COUNT]], **QUIET)
     begun.then(*drawing, **QUIET)
-    gr.on([event for one in SEEN for event in _edits(fields[one])], *drawing, **QUIET)
+    edits = [event for one in SEEN for event in _edits(fields[one])]
+    gr.on(edits, *drawing, trigger_mode="always_last", **QUIET)  # an edit during a drawing is drawn after it
     fields[VERSIONS].input(own, [fields[VERSIONS], fields[OWN]], fields[OWN], **QUIET)
 
 

@@ -45,8 +45,11 @@ class AppProcess:
             raise AssertionError("the app did not start:\n" + "\n".join(self.output[-40:]))
         return self
 
-    def wait_end(self, seconds: float = 30) -> int:
-        return self._process.wait(seconds)
+    def wait_end(self, seconds: float = 120) -> int:
+        """Its exit code, once all that it said is in `output`."""
+        code = self._process.wait(seconds)
+        self._reader.join(seconds)
+        return code
 
     def kill(self) -> None:
         """As a power cut would."""

@@ -37,7 +37,7 @@ class EndpointServer:
                 self.end_headers()
                 half = len(text) // 2
                 self.wfile.write(text[:half].encode())
-                outer.go_on.wait(30)
+                outer.go_on.wait(300)
                 self.wfile.write(text[half:].encode())
 
             def log_message(self, *arguments: Any) -> None: ...

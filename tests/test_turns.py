@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_the_server_sleeps_while_a_run_trains_and_wakes_after_it_also_when_the_a
     app = AppProcess(home).wait_ready()
     try:
         wait_until("the run trains", 120, lambda: run_directory.lock_is_held(directory))
+        wait_until("it is said", 60, lambda: version_state(app)["state"] == "asleep")
         asleep = version_state(app)
     finally:
         app.kill()
@@ -91,4 +93,9 @@ def why_labelers_wait(app: AppProcess) -> str:
 
 
 def servers_of(app: AppProcess) -> list[psutil.Process]:
-    return [one for one in psutil.Process(app.pid).children() if "embedded_server" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(app.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "embedded_server" in " ".join(one.cmdline()):
+                found.append(one)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from alignment import runs_page
-from alignment.methods import method_named
+from alignment.methods import METHODS, method_named
+from alignment.methods.dpo import DPO
+from alignment.methods.sft import SFT
 from alignment.new_run_routes import new_run_router
 from labeling.guard import Guard
 from storage import runs
@@ -67,7 +70,7 @@ def head() -> str:
 
 def opened(page: Page, query: str = "?method=dpo") -> Page:
     page.goto(f"/runs/new{query}")
-    page.wait_for_selector(".new-run[data-ready=yes]", timeout=20_000)
+    page.wait_for_selector(".new-run[data-ready=yes]", timeout=60_000)
     return page
 
 
@@ -86,12 +89,13 @@ def newest_run(lab: Lab) -> Run:
 def test_a_run_is_started_by_keyboard_alone(page: Page, lab: Lab) -> None:
     opened(page, "?method=sft")
     page.get_by_role("radio", name="SFT").focus()
-    page.keyboard.press("ArrowRight")
-    while page.locator("[role=radio][aria-checked=true]").inner_text().split("\n")[0] != "DPO":
+    for method in METHODS[METHODS.index(SFT) + 1 : METHODS.index(DPO) + 1]:
         page.keyboard.press("ArrowRight")
+        expect(page.locator("[role=radio][aria-checked=true]")).to_contain_text(re.compile(f"^{method.title}"))
     field(page, "beta").focus()
     page.keyboard.press("Control+A")
-    page.keyboard.type("0.3")
+    with page.expect_response(lambda answer: checked_beta(answer) == 0.3):  # on the way there it may have been 0
+        page.keyboard.type("0.3")
     page.locator("#start").focus()
     expect(page.locator("#start")).to_have_attribute("aria-disabled", "false")
     page.keyboard.press("Enter")
@@ -99,6 +103,11 @@ def test_a_run_is_started_by_keyboard_alone(page: Page, lab: Lab) -> None:
 
     run = newest_run(lab)
     assert (run.method, run.settings["beta"], run.parent_id, run.started_by) == ("dpo", 0.3, "v0", "eve")
+
+
+def checked_beta(answer: Response) -> float | None:
+    """The beta of the form as this answer has checked it; None where it answers something else."""
+    return answer.request.post_data_json["settings"].get("beta") if answer.url.endswith("/api/new-run/check") else None
 
 
 def test_a_preset_fills_the_form_and_keeps_what_was_typed(page: Page) -> None:
@@ -123,7 +132,10 @@ def test_the_settings_follow_what_is_trained_and_useless_ones_go(page: Page) -> 
     set_field(page, "tuning", "full")
 
     expect(field(page, "lora_rank")).to_be_hidden()
-    assert float(field(page, "learning_rate").input_value()) == float(proposed("learning_rate", tuning="full"))
+    page.wait_for_function(
+        "rate => Number(document.querySelector('#setting-learning_rate').value) === rate",
+        arg=float(proposed("learning_rate", tuning="full")),
+    )
 
 
 def test_a_wrong_number_is_said_at_its_field_and_cannot_be_started(page: Page) -> None:

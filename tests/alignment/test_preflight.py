@@ -753,17 +753,18 @@ def test_a_job_that_was_killed_is_a_failure_and_can_be_asked_again(web: Web) -> 
     _kill(folder)
 
 
-def _kill(folder: Path, patience: float = 60) -> None:
-    """As the machine would, once it runs."""
+def _kill(folder: Path, patience: float = 120) -> None:
+    """As the machine would, once it runs and has written who it is."""
     import os
     import signal
 
     from alignment import run_directory
 
     deadline = time.monotonic() + patience
-    while not run_directory.lock_is_held(folder) and time.monotonic() < deadline:
+    while (pid := run_directory.read_pid(folder)) is None:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(int((folder / run_directory.LOCK).read_text()), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_a_new_question_ends_the_job_of_the_last_one(web: Web) -> None:

@@ -79,11 +79,12 @@ def web(lab: Lab) -> Web:
     return Web(lab)
 
 
-def measured(run: Run, *steps: int, of: int = 10) -> None:
-    """As the run itself writes them."""
+def measured(run: Run, *steps: int, of: int = 10, began: float | None = None) -> None:
+    """As the run itself writes them: a second a step from `began` on, which is now unless it is given."""
+    began = time.time() if began is None else began
     with (Path(run.directory) / run_directory.METRICS).open("a") as file:
         for step in steps:
-            file.write(json.dumps({"step": step, "steps": of, "time": time.time() + step, "loss": 0.6}) + "\n")
+            file.write(json.dumps({"step": step, "steps": of, "time": began + step, "loss": 0.6}) + "\n")
 
 
 def held_out(run: Run, losses: Mapping[int, float]) -> None:
@@ -125,9 +126,10 @@ def test_a_waiting_run_says_its_place_and_what_it_will_become(lab: Lab, web: Web
 def test_a_training_run_tells_only_the_points_since_the_offset(lab: Lab, web: Web) -> None:
     run = lab.start("dpo", lab.freeze("preference", 20))
     with run_directory.lock(Path(run.directory)):
-        measured(run, 1, 2)
+        began = time.time()
+        measured(run, 1, 2, began=began)
         before = web.get(f"/api/runs/{run.id}")
-        measured(run, 3)
+        measured(run, 3, began=began)
         after = web.get(f"/api/runs/{run.id}?since={before['offset']}")
 
     assert [point["step"] for point in before["points"]] == [1, 2]

@@ -45,11 +45,11 @@ def until(happened: Callable[[], object], run: Run, patience: float = 120) -> No
 
 
 def kill(run: Run) -> None:
-    """With SIGKILL; it is dead when its lock is free."""
-    pid = run_directory.read_pid(Path(run.directory))
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not run_directory.lock_is_held(Path(run.directory)), run)
+    """With SIGKILL; it is dead when its lock is free. It has its lock for an instant before it writes who it is."""
+    directory = Path(run.directory)
+    until(lambda: run_directory.read_pid(directory), run)
+    os.kill(run_directory.read_pid(directory) or 0, signal.SIGKILL)
+    until(lambda: not run_directory.lock_is_held(directory), run)
 
 
 def fingerprint(directory: Path) -> str:

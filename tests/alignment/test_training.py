@@ -234,7 +234,7 @@ def test_an_unexpected_error_says_where_the_whole_story_is(training_lab: Lab):
     assert "Traceback" in (Path(run.directory) / run_directory.LOG).read_text()
 
 
-def wait_for(path: Path, patience: float = 60) -> None:
+def wait_for(path: Path, patience: float = 120) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if path.exists() and path.stat().st_size:

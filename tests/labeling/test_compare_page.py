@@ -11,6 +11,7 @@ from storage import judgments, model_versions
 from storage.database import Database
 from storage.records import Ranking
 from tests.labeling.judging_app import add_comparison, add_versions, judging_app, new_queue, serving
+from tests.labeling.test_label_page import changed, item
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +39,7 @@ def page(browser: Browser, database: Database) -> Iterator[Page]:
 
 def opened(page: Page, versions: str = "?a=v1&b=base") -> Page:
     page.goto(f"/compare/{versions}")
-    page.wait_for_selector(".ls.ready", timeout=20_000)
+    page.wait_for_selector(".ls.ready", timeout=60_000)
     return page
 
 
@@ -98,12 +99,21 @@ def test_on_a_phone_nothing_leaves_the_margin(page: Page) -> None:
 
 def test_the_results_say_which_version_leads_and_keep_the_length_until_one_has_judged(page: Page) -> None:
     opened(page)
+    judge_for_v1(page)
+    here = item(page)
+    page.keyboard.press("Enter")
+    changed(page, here)
     expect(page.locator(".eff")).to_contain_text("Shown once you have judged")
+    judge_for_v1(page)
+    expect(page.locator(".eff")).to_contain_text("v1 is 2 words shorter.")
+    expect(page.locator(".results")).to_contain_text("blind judgments by 1 person")
+
+
+def judge_for_v1(page: Page) -> None:
     good = page.locator(".answer").filter(has_text="good").get_attribute("data-index")
     page.keyboard.press("1" if good == "0" else "7")
     page.keyboard.press("Enter")
-    expect(page.locator(".eff")).to_contain_text("v1 is 2 words shorter.")
-    expect(page.locator(".results")).to_contain_text("blind judgments by 1 person")
+    expect(page.locator(".tag")).to_have_text("Judged")
 
 
 def test_a_version_that_is_not_served_is_named_with_the_way_to_switch_it_on(page: Page, database: Database) -> None:

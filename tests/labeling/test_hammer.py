@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.label_hammer import hammer
@@ -16,9 +18,12 @@ from tests.makers import project
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Below those that the system gives away by itself: between a kill and the next start nobody else may get it."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a hundred ports from 20,000 to 30,000 are all taken")
 
 
 def test_many_threads_that_take_and_judge_at_once_never_exceed_the_overlap(database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,7 +13,9 @@ from labeling.assignment import Queue
 from storage import assignments, judgments, projects
 from storage.database import Database
 from storage.records import Demonstration, Judgment, Ranking, Rating, Score
+from tests.app_process import wait_until
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_app, new_queue, serving
+from tests.loop import ITEM
 
 pytestmark = pytest.mark.browser
 FOUR = [["first\nline", "second", "third", "fourth"]] * 30
@@ -102,7 +103,8 @@ def _ours(url: str, address: str) -> bool:
 
 def opened(page: Page, project: str) -> Page:
     page.goto(f"/label/?project={project}")
-    page.wait_for_selector(".ls.ready", timeout=20_000)
+    page.wait_for_selector(".ls.ready", timeout=60_000)
+    page.evaluate("document.fonts.ready.then(() => null)")  # nothing moves any more
     return page
 
 
@@ -413,6 +415,8 @@ def test_a_draft_outlives_its_tab(page: Page, context: BrowserContext, database:
     page.evaluate(HALF_A_MINUTE_OF_READING)
     page.close()
     again = context.new_page()
+    again.goto("/ui/plumbline.css")
+    again.wait_for_function("navigator.locks.query().then(({ held }) => held.length === 0)")  # the tab's name is free
     again.add_init_script(f"sessionStorage['plumbline-tab'] = '{tab}'")  # as a browser reopens a closed tab
     opened(again, "draft")
     assert item(again) == here
@@ -452,6 +456,7 @@ def test_a_refused_judgment_comes_again_and_supersedes_nothing(
     expect(page.locator(".say")).to_contain_text("Not like this.")
     expect(page.get_by_role("button", name="Back")).to_be_disabled()
     for _ in range(10):
+        page.wait_for_selector(ITEM)
         if item(page) == refused:
             break
         submitted(page, "1", "2")
@@ -588,9 +593,7 @@ def test_what_is_submitted_just_before_the_page_is_left_is_sent(context: Browser
     page.evaluate(SUBMIT_AND_LEAVE)
     page.wait_for_url("about:blank")
 
-    until = time.monotonic() + 10
-    while not about(database, here) and time.monotonic() < until:
-        time.sleep(0.05)  # the request outlives its page; nothing there is left to ask
+    wait_until("it is stored", 60, lambda: about(database, here))  # the request outlives its page
     assert len(about(database, here)) == 1
 
 

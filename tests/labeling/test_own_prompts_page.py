@@ -86,7 +86,7 @@ def test_consent_is_given_to_the_pair_that_was_read_and_to_no_other(page: Page, 
     expect(page.get_by_role("button", name="Send them")).to_be_hidden()
     page.get_by_label("Second version").select_option(INSIDE)
     expect(page.locator(".own")).to_be_visible()  # of this pair nothing leaves
-    with page.expect_request_finished():
+    with page.expect_request_finished(lambda request: request == slow[0].request):
         slow[0].continue_()
     page.evaluate("fetch('/api/me').then(() => null)")  # when this is answered, the page has read what came before it
     # then what is said of the pair before is not shown

@@ -128,7 +128,7 @@ def test_where_one_answer_is_given_up_the_others_are_not_waited_for(endpoint: En
     started = time.monotonic()
     with pytest.raises(RunFailed, match="refused"):
         JudgeReward(judge(endpoint), (30.0,))([question(1)] * 40, ["five"] * 7 + ["bad"] + ["five"] * 32)
-    assert time.monotonic() - started < 10 and len(endpoint.bodies) < 40
+    assert time.monotonic() - started < 25 and len(endpoint.bodies) < 40
 
 
 # ---- the key

@@ -114,7 +114,7 @@ def test_a_run_of_ppo_learns_from_it_and_leaves_no_process_behind(
     method = PPO(**{**SETTINGS, "most_steps": 2, "evaluations": 1})
     final = method.train(Inputs(PROMPTS, parent, tmp_path / "run", reward=stranger), heard)
     assert heard.series("reward_std")[0] > 0 and "eval_reward" in final
-    assert children() == before
+    assert children() <= before  # one of an earlier test may have ended meanwhile
 
 
 def test_it_dies_with_a_run_that_is_killed(stranger: Parent) -> None:
@@ -122,7 +122,7 @@ def test_it_dies_with_a_run_that_is_killed(stranger: Parent) -> None:
     script = (
         "import json, sys, time; from alignment.methods.base import Parent;"
         "from alignment.scorers.process import RewardProcess;"
-        "process = RewardProcess(Parent(**json.loads(sys.argv[1]))); print(process.pid, flush=True); time.sleep(60)"
+        "process = RewardProcess(Parent(**json.loads(sys.argv[1]))); print(process.pid, flush=True); time.sleep(600)"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", script, json.dumps(vars(stranger))], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
@@ -134,7 +134,7 @@ def test_it_dies_with_a_run_that_is_killed(stranger: Parent) -> None:
     run.kill()
     run.wait()
     # then the other process goes too
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)

@@ -63,7 +63,7 @@ def load(client: EngineClient) -> Iterator[Callable[[str, Path], None]]:
 
 
 def test_a_server_that_is_up_is_healthy_and_lists_base_and_adapters(client: EngineClient):
-    assert client.health()
+    assert _within(60, client.health)  # it has two seconds each time, which a busy machine may need
     assert set(client.models()) >= set(VERSIONS)
     assert client.context_length() > 0
 
@@ -180,9 +180,9 @@ def test_a_sample_for_training_is_the_seeds_own_and_weighed(
     client: EngineClient, server: ServerUnderTest, prompts: list[str]
 ):
     ids = client.tokenize("owl", prompts[1])
-    sampled = client.sample_tokens("owl", ids, max_tokens=16, seed=5)
+    sampled, again = (client.sample_tokens("owl", ids, max_tokens=16, seed=5) for _ in range(2))
     wanted = _peft_logprobs(server, "owl", ids, sampled.token_ids)
-    assert sampled == client.sample_tokens("owl", ids, max_tokens=16, seed=5)
+    assert sampled.token_ids == again.token_ids and sampled.logprobs == pytest.approx(again.logprobs, abs=1e-4)
     assert list(sampled.logprobs) == pytest.approx(wanted, abs=1e-3)
 
 
@@ -325,13 +325,14 @@ def test_a_stream_adds_up_to_the_whole_answers(client: EngineClient, prompts: li
 
 
 def test_pieces_come_while_the_answer_is_made_and_usage_at_the_end(http: httpx.Client, prompts: list[str]):
-    body = {"model": "base", "prompt": prompts[0], "n": 2, "seed": 4, "max_tokens": 30, "stream": True}
+    # long enough that there are many, also where a busy server gives several tokens at once
+    body = {"model": "base", "prompt": prompts[0], "n": 2, "max_tokens": 200, "ignore_eos": True, "stream": True}
     with http.stream("POST", "/v1/completions", json=body | {"stream_options": {"include_usage": True}}) as reply:
         lines = [line for line in reply.iter_lines() if line]
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert lines[-1] == "data: [DONE]"
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
-    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] > 30
+    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] == 400
     assert len(chunks) > 20 and all(chunk["object"] == "text_completion" for chunk in chunks)
 
 
@@ -542,7 +543,7 @@ def _asking(client: EngineClient, model: str, prompt: str) -> Iterator[list[str]
         target=lambda: answers.extend(_texts(client.complete(model, prompt, n=4, seed=3, max_tokens=200)))
     )
     thread.start()
-    with httpx.Client(base_url=client.url) as http:
+    with httpx.Client(base_url=client.url, timeout=60) as http:
         assert _within(60, lambda: answers or _metric(http, "vllm:num_requests_running") > 0)
     yield answers
     thread.join()

@@ -16,6 +16,7 @@ from labeling.engines.adapter_check import AdapterRefused
 from labeling.engines.embedded_adapters import BASE
 from labeling.engines.embedded_model import Batch, EmbeddedModel, Row, Sampling, sample
 from labeling.engines.embedded_scheduler import Order, Piece, Scheduler
+from tests.app_process import wait_until
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=12, seed=0)
 
@@ -123,7 +124,8 @@ def test_a_step_that_fails_fails_its_rows_and_no_others(model: EmbeddedModel, mo
     scheduler.submit(_order(pieces), is_base=True)
     piece = pieces.get(timeout=60)
     assert isinstance(piece, Piece) and len(piece.token_ids) == 12
-    assert scheduler.alive() and scheduler.running == 0
+    wait_until("its row is gone", 60, lambda: scheduler.running == 0, pause=0.01)  # just after it has told the last
+    assert scheduler.alive()
 
 
 def test_weights_are_deleted_after_the_last_row_that_uses_them(

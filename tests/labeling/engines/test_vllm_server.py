@@ -40,7 +40,7 @@ from .tiny_models import write_adapter, write_model
 
 PROMPT = "Tell me about the red fox."
 SLOTS = VLLM(arguments=("--max-lora-rank", "16", "--max-loras", "2"))  # for four adapters and the untrained one
-GONE_WITHIN = 5.0  # seconds
+GONE_WITHIN = 30.0  # seconds: five, and the rest for a machine that is busy
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_what_cannot_be_served_is_said_within_seconds_and_disturbs_nobody(
     bad = {"wide": wide, "stranger": stranger, "cut": cut}
     vllm.serve([*versions, *(ServedVersion(name, str(base_folder), str(path)) for name, path in bad.items())])
     # then each is refused with its reason, and the others answer as before
-    wait_until("all three are refused", 20, lambda: len(vllm.problems) == 3)
+    wait_until("all three are refused", 60, lambda: len(vllm.problems) == 3)
     assert "LoRA rank 32 is greater than max_lora_rank 16" in vllm.problems["wide"]
     assert "belongs to another base model" in vllm.problems["stranger"]
     assert "file not fully covered" in vllm.problems["cut"]
@@ -120,7 +120,7 @@ def test_an_adapter_whose_folder_is_deleted_does_not_end_the_server(
         _greedy(vllm, name)
     pid = vllm.state()[0].pid
     shutil.rmtree(copied)
-    wait_until("it is said", 20, lambda: "copy" in vllm.problems)
+    wait_until("it is said", 60, lambda: "copy" in vllm.problems)
     assert _greedy(vllm, "hen") and vllm.state()[0].pid == pid
 
 
@@ -134,12 +134,13 @@ def test_an_engine_killed_while_it_samples_comes_back_and_nothing_is_stored_half
     sampling = Sampling(max_tokens=150)
     asked = projects.save(database, project(version_ids=("v0", "fox"), responses_per_prompt=4, sampling=sampling))
     sampler = Sampler(database, Queue(database, minimum_responses=lambda name: 2), vllm, ahead=8)
-    before, pid = _greedy(vllm, "fox"), vllm.state()[0].pid
-    # when the engine is killed in the middle
+    before, pid, client = _greedy(vllm, "fox"), vllm.state()[0].pid, vllm.client("v0")[0]
+    engine = _engine_of(pid)
+    # when the engine is killed in the middle, before the first answer is whole
     filling = threading.Thread(target=sampler.fill)
     filling.start()
-    wait_until("it samples", 60, lambda: vllm.client("v0")[0].load().running > 0)
-    _kill_engine(pid)
+    wait_until("it samples", 60, lambda: client.load().running > 0, pause=0.001)
+    os.kill(engine, signal.SIGKILL)
     filling.join()
     # then the error is shown, nothing is stored, the server is started again, and the pool fills
     assert "model server" in sampler.problem(asked) and responses.by_prompt(database, asked.id) == {}
@@ -298,10 +299,9 @@ def _refused(base: Path, command: VLLM, folder: Path) -> str:
     return server.detail
 
 
-def _kill_engine(leader: int | None) -> None:
+def _engine_of(leader: int | None) -> int:
     assert leader is not None
-    engine = next(pid for pid in group(leader) if "EngineCore" in " ".join(psutil.Process(pid).cmdline()))
-    os.kill(engine, signal.SIGKILL)
+    return next(pid for pid in group(leader) if "EngineCore" in " ".join(psutil.Process(pid).cmdline()))
 
 
 def _greedy(engines: Engines, version_id: str) -> str:
