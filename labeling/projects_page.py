@@ -45,6 +45,7 @@ HEAD = """<div class="pl"><div class="head"><div><h1>Projects</h1><p class="lede
 which model versions answer, and how the answers are drawn. Changed guidelines get a new number; each judgment
 remembers the number it was made under.</p></div></div></div>"""
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+NEWEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}  # what is chosen while an answer is awaited counts
 
 
 def build(database: Database, person_of: PersonOf, changed: Callable[[Project], None]) -> gr.Blocks:
@@ -91,7 +92,7 @@ def _show_what_is_chosen(
     lists, shown = [chosen, fields[VERSIONS], fields[SOURCES]], [*fields, said, seen]
     page.load(lambda: _lists(database), None, lists, **QUIET).then(show, chosen, shown, **QUIET)
     # Not `input`, which a dropdown fires twice: the second answer would overwrite what was typed after the first.
-    chosen.select(show, chosen, shown, **QUIET)
+    chosen.select(show, chosen, shown, **NEWEST)
 
 
 def _follow_the_form(database: Database, fields: list[Any], seen: gr.HTML) -> None:
@@ -105,11 +106,10 @@ def _follow_the_form(database: Database, fields: list[Any], seen: gr.HTML) -> No
 
     texts = [fields[INSTRUCTION], fields[GUIDELINES_TEXT]]
     drawing: tuple[Any, ...] = (lambda *values: shown_as(values), fields, seen)
-    begun = fields[KIND].input(begin, [fields[KIND], *texts, fields[COUNT]], [*texts, fields[COUNT]], **QUIET)
+    begun = fields[KIND].input(begin, [fields[KIND], *texts, fields[COUNT]], [*texts, fields[COUNT]], **NEWEST)
     begun.then(*drawing, **QUIET)
-    edits = [event for one in SEEN for event in _edits(fields[one])]
-    gr.on(edits, *drawing, trigger_mode="always_last", **QUIET)  # an edit during a drawing is drawn after it
-    fields[VERSIONS].input(own, [fields[VERSIONS], fields[OWN]], fields[OWN], **QUIET)
+    gr.on([event for one in SEEN for event in _edits(fields[one])], *drawing, **NEWEST)
+    fields[VERSIONS].input(own, [fields[VERSIONS], fields[OWN]], fields[OWN], **NEWEST)
 
 
 def _form() -> tuple[gr.Dropdown, list[Any]]:

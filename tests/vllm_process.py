@@ -33,7 +33,7 @@ def vllm(model: Path, log: Path) -> Iterator[EngineClient]:
     with serving(str(model), log, FEW_SLOTS) as client:
         (leader,) = _children() - before
         yield client
-    wait_until("all processes of vLLM are gone", 10, lambda: not group(leader))
+    wait_until("all processes of vLLM are gone", 60, lambda: not group(leader))
 
 
 def group(leader: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from storage import judgments, model_versions, projects
 from storage.database import Database
@@ -14,6 +14,8 @@ from tests.labeling.judging_app import add_project, add_versions, judging_app, n
 from tests.makers import version
 
 pytestmark = pytest.mark.browser
+
+ASKED = "**/gradio_api/**"  # what Gradio's form asks the server
 
 
 @pytest.fixture
@@ -87,6 +89,24 @@ def test_a_project_that_is_chosen_is_shown_as_it_is_asked(page: Page) -> None:
     expect(seen).to_have_attribute("data-mode", "edit")
     expect(seen.get_by_role("button", name="wrong")).to_be_visible()
     expect(page.get_by_label("Edit", exact=True)).to_be_checked()
+
+
+def test_a_project_chosen_while_another_is_awaited_is_the_one_that_is_shown(page: Page, database: Database) -> None:
+    # given a choice whose answer is late
+    add_project(database, "newer", "thumbs", [["A draft."]])
+    page.reload()
+    expect(page.get_by_label("Name")).to_have_value("newer")
+    late: list[Route] = []
+    page.route(ASKED, lambda route: late.append(route), times=1)
+    with page.expect_request(ASKED):
+        choose(page, "project", "A new project")
+    # when another is chosen meanwhile
+    choose(page, "project", "old")
+    late[0].continue_()
+    # then the form is of what the menu says
+    expect(page.get_by_label("Name")).to_have_value("old")
+    expect(page.locator("#project input")).to_have_value("old")
+    expect(page.locator(".preview")).to_have_attribute("data-mode", "edit")
 
 
 def test_a_version_may_be_drawn_from_otherwise_than_the_project(page: Page, database: Database) -> None:
