@@ -11,7 +11,6 @@ everything, leaves Label Studio out, and ends within a minute.
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from benchmarks.label_studio import LabelStudio
 from storage import assignments, responses
 from storage.database import Database
 from tests import chromium
+from tests.free_ports import free_ports
 from tests.labeling import attacked_page
 
 ANSWERS = 4
@@ -92,7 +92,7 @@ def main() -> int:
 def page_bars(browser: Browser, folder: Path, size: Size) -> Iterator[Bar]:
     folder.mkdir()
     fill(folder, size.stock, answers=ANSWERS, versions=VERSIONS)
-    with LabelProcess(folder, free_port(), "--pages") as process:
+    with LabelProcess(folder, free_ports(1)[0], "--pages") as process:
         _judge_one(process.url, OTHER)
         with _page(browser, process.url) as page:
             early = _sent_before_the_first_judgment(page)
@@ -229,7 +229,7 @@ def attacks_bar(browser: Browser, folder: Path) -> Bar:
     database = Database.open(folder / FILE)
     attacked_page.fill(database)
     database.close()
-    with LabelProcess(folder, free_port(), "--pages") as process:
+    with LabelProcess(folder, free_ports(1)[0], "--pages") as process:
         draws = (attacked_page.DRAW_ITEMS, attacked_page.DRAW_NAMES)
         seen = [attacked_page.attack(browser, process.url, draw) for draw in draws]
     drawn, ran = min(one.drawn for one in seen), sum(len(one.ran) for one in seen)
@@ -244,7 +244,7 @@ def attacks_bar(browser: Browser, folder: Path) -> Bar:
 
 def peer_bar(folder: Path, size: Size) -> Bar:
     """One client, one request after the other: submit, then the next task."""
-    with LabelStudio(folder / "label-studio", free_port(), tasks=size.peer + 20) as peer:
+    with LabelStudio(folder / "label-studio", free_ports(1)[0], tasks=size.peer + 20) as peer:
         theirs = statistics.median([peer.submit_and_next() for _ in range(size.peer)][5:])
     ours = statistics.median(_our_submits_and_nexts(folder / "alone", size.peer)[5:])
     measured = f"{theirs / ours:.0f} x ({1000 * theirs:.0f} ms against {1000 * ours:.1f} ms)"
@@ -256,7 +256,7 @@ def _our_submits_and_nexts(folder: Path, count: int) -> list[float]:
     fill(folder, count + 20)
     took = []
     with (
-        LabelProcess(folder, free_port()) as process,
+        LabelProcess(folder, free_ports(1)[0]) as process,
         httpx.Client(base_url=process.url, cookies={"person": "rater"}, timeout=60) as client,
     ):
         for _ in range(count):
@@ -278,7 +278,7 @@ def hammer_bar(folder: Path, size: Size) -> Bar:
     folder.mkdir()
     found: Hammered = hammer(
         folder,
-        free_port(),
+        free_ports(1)[0],
         people=size.people,
         prompts=size.prompts,
         overlap=3,
@@ -292,12 +292,6 @@ def hammer_bar(folder: Path, size: Size) -> Bar:
 
 def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

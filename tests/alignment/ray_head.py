@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from pathlib import Path
-from random import sample
 
 import httpx
 import psutil
 
 from tests.app_process import wait_until
+from tests.free_ports import free_ports
 
 RAY = Path(__file__).parents[2] / ".venv-ray" / "bin" / "ray"
 NO_RAY = "There is no .venv-ray: `make .venv-ray/ray` makes it."
@@ -41,7 +39,7 @@ def cluster(cpus: int = 2) -> Iterator[str]:
 
 def _start(folder: Path, cpus: int) -> psutil.Popen:
     names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     (folder / "port").write_text(str(ports["dashboard-port"]))
     with (folder / "head.log").open("wb") as log:
         return psutil.Popen(
@@ -84,14 +82,3 @@ def _left(folder: Path) -> list[str]:
     """Command lines that still name its folder, which all processes of a cluster do."""
     lines = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
     return [" ".join(line) for line in lines if any(str(folder) in part for part in line)]
-
-
-def _free_ports(number: int) -> list[int]:
-    """Between those of Ray's workers (to 19999) and those that the kernel gives away: nobody takes them by chance."""
-    ports = sample(range(20_000, 32_000), 1_000)
-    return list(islice(filter(_is_free, ports), number))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -27,6 +27,7 @@ from storage import runs
 from storage.errors import BadInput
 from storage.records import Run
 from tests.alignment.conftest import Lab
+from tests.app_process import wait_until
 
 CPU, GPU, GPU_2 = Device("cpu", "Processor", 8192), Device("cuda:0", "GPU 0", 0), Device("cuda:1", "GPU 1", 0)
 
@@ -180,10 +181,7 @@ def test_an_ended_process_is_no_zombie_also_where_nobody_asks_for_it(lab: Lab, i
     launcher = LocalLauncher()
     directory = Path(prepared(lab).directory)
     launcher.submit(directory)
-    deadline = time.monotonic() + 120
-    while psutil.pid_exists(launcher._children[directory].pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(launcher._children[directory].pid)
+    wait_until("it is gone", 120, lambda: not psutil.pid_exists(launcher._children[directory].pid), pause=0.05)
 
 
 def test_a_run_whose_gpu_has_gone_since_fails_and_does_not_train_on_the_processor(lab: Lab):
@@ -255,8 +253,8 @@ def test_a_cluster_that_does_not_answer_leaves_the_run_in_line_and_says_so(away:
 
 
 def test_a_cluster_that_does_not_answer_is_not_asked_at_each_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ray, "TIMEOUT", 0.2)
-    monkeypatch.setattr(ray, "AWAY_SECONDS", 600.0)
+    monkeypatch.setattr(ray, "TIMEOUT", 0.2)  # nobody will answer
+    monkeypatch.setattr(ray, "AWAY_SECONDS", 600.0)  # however long the ten passes take
     with socket.create_server(("127.0.0.1", 0)) as silent:  # whoever asks there waits
         silent.setblocking(False)
         name_cluster(lab, silent.getsockname()[1])

@@ -33,6 +33,7 @@ from storage.records import DatasetType, Message, Person
 from tests import makers
 from tests.alignment import tiny_model
 from tests.alignment.conftest import BAD, GOOD, Lab, make_lab, question, said
+from tests.app_process import wait_until
 
 BOS, EOS = 1, 2
 CPU = [Device("cpu", "Processor (2 cores)", 24_000)]
@@ -753,17 +754,16 @@ def test_a_job_that_was_killed_is_a_failure_and_can_be_asked_again(web: Web) -> 
     _kill(folder)
 
 
-def _kill(folder: Path, patience: float = 120) -> None:
+def _kill(folder: Path) -> None:
     """As the machine would, once it runs and has written who it is."""
     import os
     import signal
 
     from alignment import run_directory
 
-    deadline = time.monotonic() + patience
-    while (pid := run_directory.read_pid(folder)) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until("it has written who it is", 120, lambda: run_directory.read_pid(folder), pause=0.05)
+    pid = run_directory.read_pid(folder)
+    assert pid
     os.kill(pid, signal.SIGKILL)
 
 

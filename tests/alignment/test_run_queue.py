@@ -583,7 +583,7 @@ def test_a_launch_that_could_not_work_is_refused_before_anything_is_stored(
     lab: Lab, launch: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("alignment.devices.gpus", lambda: ())
-    monkeypatch.setattr("alignment.devices.cores", lambda: 2)
+    monkeypatch.setattr("alignment.devices.cores", lambda: 2)  # fewer than are asked for
     snapshot = lab.freeze("preference")
     with pytest.raises(BadInput) as refused:
         run_queue.start_run(lab.database, "dpo", {}, snapshot.id, "v0", "eve", lab.home, launch)

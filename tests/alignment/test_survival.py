@@ -48,7 +48,9 @@ def kill(run: Run) -> None:
     """With SIGKILL; it is dead when its lock is free. It has its lock for an instant before it writes who it is."""
     directory = Path(run.directory)
     until(lambda: run_directory.read_pid(directory), run)
-    os.kill(run_directory.read_pid(directory) or 0, signal.SIGKILL)
+    pid = run_directory.read_pid(directory)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
     until(lambda: not run_directory.lock_is_held(directory), run)
 
 

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import threading
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.label_hammer import hammer
 from labeling.assignment import Queue
 from storage import judgments
 from storage.database import Database
+from tests.free_ports import free_ports
 from tests.labeling.test_assignment import ranked, sampled
 from tests.makers import project
-
-
-def free_port() -> int:
-    """Below those that the system gives away by itself: between a kill and the next start nobody else may get it."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("a hundred ports from 20,000 to 30,000 are all taken")
 
 
 def test_many_threads_that_take_and_judge_at_once_never_exceed_the_overlap(database: Database) -> None:
@@ -50,7 +39,7 @@ def test_many_threads_that_take_and_judge_at_once_never_exceed_the_overlap(datab
 
 
 def test_what_was_acknowledged_survives_kills_and_nothing_is_doubled_or_given_too_often(tmp_path: Path) -> None:
-    found = hammer(tmp_path, free_port(), people=12, prompts=25, overlap=3, kills=2, lease=6, seconds=400)
+    found = hammer(tmp_path, free_ports(1)[0], people=12, prompts=25, overlap=3, kills=2, lease=6, seconds=400)
 
     assert (found.lost, found.doubled, found.over_assigned) == (0, 0, 0), found.sentence
     assert found.judgments - found.late > 40, found.sentence  # what is late says nothing about what was handed out

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from shutil import copy, copytree
@@ -28,6 +27,7 @@ from tests.alignment.conftest import BAD, GOOD, question, said
 from tests.alignment.in_process import Heard
 from tests.alignment.test_ppo import PROMPTS, SETTINGS
 from tests.alignment.test_reward_model import Trained
+from tests.app_process import wait_until
 
 OTHER_WORDS = "maybe never always what how the daily doctor ask you should be given some of it at once if not"
 ASKED, ANSWERED = [question(1), question(2)], [GOOD, f"{BAD}, of five"]
@@ -118,7 +118,7 @@ def test_a_run_of_ppo_learns_from_it_and_leaves_no_process_behind(
 
 
 def test_it_dies_with_a_run_that_is_killed(stranger: Parent) -> None:
-    # given a run with a reward model beside it
+    # given a run with a reward model beside it, which would go on for longer than anybody waits here
     script = (
         "import json, sys, time; from alignment.methods.base import Parent;"
         "from alignment.scorers.process import RewardProcess;"
@@ -134,10 +134,7 @@ def test_it_dies_with_a_run_that_is_killed(stranger: Parent) -> None:
     run.kill()
     run.wait()
     # then the other process goes too
-    deadline = time.monotonic() + 60
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(pid)
+    wait_until("it is gone", 60, lambda: not alive(pid), pause=0.05)
 
 
 def test_what_is_no_reward_model_is_refused_with_its_name(parent: Parent, stranger: Parent, tmp_path: Path) -> None:

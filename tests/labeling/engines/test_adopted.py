@@ -132,7 +132,7 @@ def adopting(script: Scripted, folder: Path, key: str | None = None) -> Iterator
 
 def test_it_is_given_time_before_it_counts_as_gone(script: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(adopted_server, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(adopted_server, "DEAF_AFTER", 100_000)
+    monkeypatch.setattr(adopted_server, "DEAF_AFTER", 100_000)  # looks: what it says meanwhile cannot be missed
     with adopting(script, tmp_path) as engines:
         engines.wait_ready("v0", "v1")
         # when it misses a few looks, then that is said, and nobody is sent away

@@ -134,7 +134,7 @@ def test_an_adapter_that_is_changed_while_it_is_served_is_taken_off_until_it_is_
 def test_a_tokenizer_that_is_changed_and_put_back_is_seen_and_the_server_reads_it_anew(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(server_with_adapters, "TRY_AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(server_with_adapters, "TRY_AGAIN_SECONDS", 0.5)  # or half a minute is waited
     # given a server whose base has another tokenizer than its version was trained with
     folder = Path(shutil.copytree(base_folder, tmp_path / "base"))
     file = folder / "tokenizer.json"

@@ -291,7 +291,7 @@ def test_a_second_base_that_finds_no_gpu_says_who_has_it_and_gets_its_turn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(server_with_adapters, "TRY_AGAIN_SECONDS", 600.0)
+    monkeypatch.setattr(server_with_adapters, "TRY_AGAIN_SECONDS", 600.0)  # no later try is what helps
     first, second = two_bases
     command = VLLM(GPUS[:1], environment=vllm_of_paper, sleeps=True)
     with Engines(tmp_path / "logs", command, turns=Turns(database, GPUS[:1])) as engines:
