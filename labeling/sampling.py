@@ -3,9 +3,9 @@
 A thread looks at every project in turn. Where fewer than AHEAD items are ready, it samples the next prompts, several
 requests at a time so that the server can mix them in one batch.
 
-A project that asks an endpoint has a thread of its own, so that nobody else waits for its tries; and where the endpoint
-does not answer it rests, longer each time. An endpoint may be paid for each answer, so it is asked only while everybody
-else who is to answer is there, and after them.
+Where nobody answers, a project rests, longer each time, and other prompts are asked first then. A project that asks an
+endpoint has a thread of its own, so that nobody else waits for its tries. An endpoint may be paid for each answer, so
+it is asked only while everybody else who is to answer is there, and after them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from storage.records import ModelVersion, Project, Prompt, Response, Sampling, n
 AHEAD = 24
 PROMPTS_A_BATCH = 8
 ENOUGH_TRIES = 3  # a prompt whose samples are all alike is drawn again this often, then left out
-REST_SECONDS = 15.0  # after an endpoint gave no answer to any prompt; doubled each further time
-LONGEST_REST = 600.0
+RESTS = (1.0, 16.0)  # seconds after nobody answered any prompt, doubled each further time, and the longest
+RESTS_OF_ENDPOINTS = (15.0, 600.0)
+WENT_WRONG = "Something unexpected went wrong while sampling; the log says what."
 LAST_WORDS_SECONDS = 1.0  # that those who ask endpoints have when the app ends
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Sampler:
         self._answerers = Answerers(engines, endpoints or Endpoints())
         self._ahead = ahead
         self._tries: dict[tuple[str, str], int] = {}  # (project id, prompt id) -> how often it was drawn in vain
+        self._away: dict[str, set[str]] = {}  # project id -> ids of prompts that nobody was there to answer
         self._problems: dict[str, str] = {}
         self._rested: dict[str, float] = {}  # project id -> when it may be tried again
         self._rest: dict[str, float] = {}  # project id -> how long it was left alone last
@@ -83,6 +85,7 @@ class Sampler:
     def wake(self) -> None:
         """Look again now: prompts, a project or a version are new."""
         self._tries.clear()
+        self._away.clear()
         self._rested.clear()
         self._rest.clear()
         self._wake.set()
@@ -144,7 +147,7 @@ class Sampler:
             return self._fill_project(project)
         except Exception:  # a bug in one project must not starve those after it
             _log.exception("sampling for project %s failed", project.id)
-            self._problems[project.id] = "Something unexpected went wrong while sampling; the log says what."
+            self._problems[project.id] = WENT_WRONG
             return 0
 
     def _fill_project(self, project: Project) -> int:
@@ -169,7 +172,8 @@ class Sampler:
     def _keep(self, project: Project, drawn: Sequence[Drawn]) -> int:
         """Stores what came and counts the tries; returns how many prompts were sampled.
 
-        Where nobody answered any prompt, it is not the prompts' fault: nothing is counted, and the project rests.
+        Where nobody was there to answer, it is not the prompt's fault: nothing is counted, and others come before it.
+        Where that is so of all prompts, the project rests.
         """
         new = [response for one in drawn for response in one.responses]
         why = [sentence for one in drawn if (sentence := _why_none(one))]
@@ -179,23 +183,30 @@ class Sampler:
             return 0
         responses.add(self._database, new)
         self._queue.add_responses(project, new)
-        if all(one.away for one in drawn):
+        answered = [one.prompt for one in drawn if not one.away]
+        self._away.setdefault(project.id, set()).update(one.prompt.id for one in drawn if one.away)
+        self._away[project.id].difference_update(prompt.id for prompt in answered)
+        if not answered:
             self._leave_alone(project)
             return 0
         self._rest.pop(project.id, None)
-        for one in drawn:
-            self._tries[project.id, one.prompt.id] = self._tried(project, one.prompt) + 1
+        for prompt in answered:
+            self._tries[project.id, prompt.id] = self._tried(project, prompt) + 1
         return len(drawn)
 
     def _leave_alone(self, project: Project) -> None:
-        """For a while, where an endpoint is asked; our own servers say at once whether they are there."""
-        if any(model_versions.get(self._database, one).is_endpoint for one in project.version_ids):
-            rest = min(LONGEST_REST, 2 * self._rest.get(project.id, REST_SECONDS / 2))
-            self._rest[project.id], self._rested[project.id] = rest, time.monotonic() + rest
+        """For a while: an endpoint's bill or a busy server is not to grow by asking."""
+        asks_endpoint = any(model_versions.get(self._database, one).is_endpoint for one in project.version_ids)
+        first, longest = RESTS_OF_ENDPOINTS if asks_endpoint else RESTS
+        rest = min(longest, 2 * self._rest.get(project.id, first / 2))
+        self._rest[project.id], self._rested[project.id] = rest, time.monotonic() + rest
 
     def _todo(self, project: Project) -> list[Prompt]:
         left_out = self._left_out(project, self._queue.lacking(project))
-        return self._queue.unsampled(project, self._ahead, leave_out=left_out)[:PROMPTS_A_BATCH]
+        later = left_out | self._away.get(project.id, set())
+        todo = self._queue.unsampled(project, self._ahead, leave_out=later) if later != left_out else []
+        todo = todo or self._queue.unsampled(project, self._ahead, leave_out=left_out)
+        return todo[:PROMPTS_A_BATCH]
 
     def _left_out(self, project: Project, lacking: Sequence[Prompt]) -> set[str]:
         """The ids of those prompts that are not drawn any more."""
@@ -213,8 +224,11 @@ class Sampler:
         return self._tries.get((project.id, prompt.id), 0)
 
     def _sample(self, project: Project, versions: Sequence[ModelVersion], prompt: Prompt) -> Drawn:
-        """All versions' responses to one prompt, or none: what keeps one prompt from being answered stops no other."""
-        attempt = self._tried(project, prompt)
+        """All versions' responses to one prompt, or none: what keeps one prompt from being answered stops no other.
+
+        What is stored sets the seed, so that no answer is drawn twice, by whomever it is looked at again.
+        """
+        attempt = responses.count(self._database, project.id, prompt.id)
         endpoints_last = sorted(shares_of(project, versions), key=lambda share: share[0].is_endpoint)
         try:
             found = [
@@ -226,6 +240,9 @@ class Sampler:
             return Drawn(prompt, away=str(error))
         except (EngineRefused, BadInput, NotAllowed) as error:  # the engine, the chat template, or it is confidential
             return Drawn(prompt, refusal=str(error))
+        except Exception:  # a bug that one prompt meets must not lose the answers to the others
+            _log.exception("sampling prompt %s failed", prompt.id)
+            return Drawn(prompt, away=WENT_WRONG)
         return Drawn(prompt, found)
 
 

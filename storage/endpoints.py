@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from storage.addresses import as_kept, has_secrets, http_parts, shown
 from storage.errors import BadInput, EngineRefused
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -84,12 +85,24 @@ def key_of(endpoint: Endpoint) -> str:
     """From the variable or the file that the settings name; empty where they name none. Raises EngineRefused."""
     if endpoint.key_env:
         if key := os.environ.get(endpoint.key_env, "").strip():
-            return _as_header(endpoint, key)
+            return sendable(key, f"of {named(endpoint)}")
         raise EngineRefused(
             f"The key of {named(endpoint)} is to be in the variable {endpoint.key_env}, and there is none here. Set it "
             "before Plumbline is started, or name a key_file in settings.toml."
         )
-    return _as_header(endpoint, _key_in(endpoint, Path(endpoint.key_file).expanduser())) if endpoint.key_file else ""
+    if not endpoint.key_file:
+        return ""
+    return sendable(_key_in(endpoint, Path(endpoint.key_file).expanduser()), f"of {named(endpoint)}")
+
+
+def sendable(key: str, of: str) -> str:
+    """The key. Where it cannot be sent, the error of whoever tries would show it. Raises EngineRefused."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise EngineRefused(
+            f"What is to be the key {of} holds more than one word of plain letters, digits and signs. "
+            "Put the key alone there."
+        )
+    return key
 
 
 def named(endpoint: Endpoint) -> str:
@@ -117,20 +130,10 @@ def _key_in(endpoint: Endpoint, file: Path) -> str:
     return key
 
 
-def _as_header(endpoint: Endpoint, key: str) -> str:
-    """Where a key cannot be sent, the error of whoever tries would show it."""
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise EngineRefused(
-            f"What is to be the key of {named(endpoint)} holds more than one word of plain letters, digits and signs. "
-            "Put the key alone there."
-        )
-    return key
-
-
 def _read(made: type[Told], what: str, name: str, told: object, file: Path) -> Told:
     refuse_name(name, what, file)
     if not isinstance(told, dict) or not all(isinstance(value, str) for key, value in told.items() if key != "inside"):
-        raise BadInput(f"{file}: {_a(what)} is a table of texts, {example_of(what)}, not {_without_keys(told)!r}.")
+        raise BadInput(f"{file}: {_a(what)} is a table of texts, {example_of(what)}, not {_fields_of(told)}.")
     known = [field for field in made.__dataclass_fields__ if field != "name"]
     if unknown := sorted(set(told) - set(known)):
         further = " Its key has no place in this file: name the variable or the file that holds it."
@@ -171,20 +174,21 @@ def _looks_drawn(text: str) -> bool:
 
 def _url(name: str, url: str, what: str, file: Path) -> str:
     """Without the path that all of them have. It holds no key: it is shown on pages and kept with runs."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(f'{file}: the {what} {name} needs an url such as "https://{what}.example.org", not {url!r}.')
-    if parts.username or parts.password or parts.query:
+    parts = http_parts(url)
+    if parts is None:
+        example = f"https://{what}.example.org"
+        raise BadInput(f'{file}: the {what} {name} needs an url such as "{example}", not {shown(url)}.')
+    if has_secrets(parts):
         raise BadInput(
             f"{file}: the url of the {what} {name} may hold no name, password or query, since it is shown on pages and "
             "kept with runs. Name its key by key_env or key_file."
         )
-    return url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+    return as_kept(parts)
 
 
-def _without_keys(told: object) -> object:
-    """What was found, to be shown: a key that was put here by mistake is not."""
-    return {key: "…" if "key" in key else value for key, value in told.items()} if isinstance(told, dict) else told
+def _fields_of(told: object) -> str:
+    """What was found, by its names: one of the values may be a key that is there by mistake."""
+    return f"a table of {', '.join(told) or 'nothing'}" if isinstance(told, dict) else "a single value"
 
 
 def _what(made: type[Endpoint]) -> str:

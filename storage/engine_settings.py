@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from storage.addresses import as_kept, has_secrets, http_parts, shown
 from storage.errors import BadInput
 
 ENGINES = ("vllm", "embedded")
@@ -51,28 +51,29 @@ def _urls(value: object, file: Path) -> tuple[str, ...]:
 
 def _url(value: object, file: Path) -> str:
     """Without the path that all of them have."""
-    parts = urlsplit(value.strip()) if isinstance(value, str) else None
-    if not isinstance(value, str) or parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = http_parts(value)
+    if parts is None:
         raise _not_an_engine(value, file)
-    if parts.username or parts.password or parts.query:
+    if has_secrets(parts):
         raise BadInput(
             f"The address of the engine (PLUMBLINE_ENGINE or {file}) may hold no name, password or query, since pages "
             "show it. Put its key into the variable PLUMBLINE_ENGINE_KEY before Plumbline is started."
         )
-    return value.strip().rstrip("/").removesuffix("/v1")
+    return as_kept(parts)
 
 
 def _not_an_engine(value: object, file: Path) -> BadInput:
     return BadInput(
         f"The engine (PLUMBLINE_ENGINE or {file}) is one of {', '.join(ENGINES)}, or the address of a model server, "
-        f'"http://127.0.0.1:8000", or a list of addresses, not {value!r}.'
+        f'"http://127.0.0.1:8000", or a list of addresses, not {shown(value)}.'
     )
 
 
 def _arguments(given: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     value = given.get("engine_arguments", [])
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise BadInput(f'{file}: engine_arguments is a list of texts, ["--tensor-parallel-size", "2"], not {value!r}.')
+        example = '["--tensor-parallel-size", "2"]'
+        raise BadInput(f"{file}: engine_arguments is a list of texts, {example}, not {shown(value)}.")
     ours = [one for one in value if one.split("=")[0] in OURS]
     if ours:
         raise BadInput(f"{file}: {ours[0]} in engine_arguments is chosen by Plumbline. Leave it out.")
@@ -82,7 +83,8 @@ def _arguments(given: Mapping[str, Any], file: Path) -> tuple[str, ...]:
 def _pinned(given: Mapping[str, Any], urls: tuple[str, ...], file: Path) -> dict[str, str]:
     value = given.get("pinned", {})
     if not isinstance(value, dict):
-        raise BadInput(f'{file}: pinned is a table, [pinned] and below it v3 = "http://127.0.0.1:8000", not {value!r}.')
+        example = '[pinned] and below it v3 = "http://127.0.0.1:8000"'
+        raise BadInput(f"{file}: pinned is a table, {example}, not {shown(value)}.")
     pinned = {version: _url(one, file) for version, one in value.items()}
     for version, url in pinned.items():
         if url not in urls:
@@ -96,11 +98,11 @@ def _pinned(given: Mapping[str, Any], urls: tuple[str, ...], file: Path) -> dict
 def _turns(value: object, urls: tuple[str, ...], file: Path) -> bool | None:
     if value is None:
         return None
-    if value not in _TURNS:
-        raise BadInput(f'{file}: serving_and_training is "in turns" or "side by side", not {value!r}.')
-    if _TURNS[str(value)] and urls:
+    if not isinstance(value, str) or value not in _TURNS:
+        raise BadInput(f'{file}: serving_and_training is "in turns" or "side by side", not {shown(value)}.')
+    if _TURNS[value] and urls:
         raise BadInput(
             f'{file}: serving_and_training = "in turns" is for servers that Plumbline starts itself: those that engine '
             "names by address are somebody else's, and are never put to sleep. Leave one of the two out."
         )
-    return _TURNS[str(value)]
+    return _TURNS[value]

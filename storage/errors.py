@@ -11,6 +11,7 @@
     ├── NotEnoughFeedback   too few rows to learn from
     ├── ModelNotLoadable    a path or name that is not a model
     ├── EngineUnavailable   the model server does not answer (yet)
+    │   └── WrongKey        … to whom has no key, or another
     ├── EngineRefused       the model server said no, and why
     └── RunFailed           a training run could not go on
 
@@ -74,6 +75,10 @@ class ModelNotLoadable(AppError):
 
 class EngineUnavailable(AppError):
     status = 503
+
+
+class WrongKey(EngineUnavailable):
+    """It does not answer whoever has no key, or another."""
 
 
 class EngineRefused(AppError):

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 
+from storage.endpoints import sendable
 from storage.settings import Settings
 
 ENGINE_KEY = "PLUMBLINE_ENGINE_KEY"  # of the model servers that settings.toml names by their addresses
@@ -20,6 +21,11 @@ _LOOKS_LIKE_A_KEY = re.compile(
     r"(^|_)(API)?(KEYS?|TOKEN)(_|$)|SECRET|PASSWORD|PASSWD|CREDENTIAL",  # and not MAX_TOKENS, nor TOKENIZERS_…
     re.IGNORECASE,
 )
+
+
+def key_in(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Of one of our own variables; empty where it is not set. Raises EngineRefused where it cannot be sent."""
+    return sendable(environment.get(variable, "").strip(), f"in the variable {variable}")
 
 
 def without_any_key(environment: Mapping[str, str] = os.environ, named: Collection[str] = ()) -> dict[str, str]:

@@ -48,8 +48,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from storage.addresses import as_kept, has_secrets, http_parts, shown
 from storage.endpoints import Endpoint, example_of, read_endpoints, read_judges, refuse_name
 from storage.endpoints import Judge as Judge  # as its own name: whoever reads the settings takes it from here
 from storage.engine_settings import NAMES, EngineSettings, read_engine
@@ -116,7 +116,7 @@ def read_home(home: Path, environment: Mapping[str, str] = os.environ) -> Settin
     port = _port(environment.get("PLUMBLINE_PORT") or given.get("port", PORT), file)
     roles = given.get("roles", {})
     if not isinstance(roles, dict):
-        raise BadInput(f'{file}: roles is a table of names, [roles] and below it ines = "lead", not {roles!r}.')
+        raise BadInput(f'{file}: roles is a table of names, [roles] and below it ines = "lead", not {shown(roles)}.')
     roles = {name: _role(role, file) for name, role in roles.items()}
     role = _role(given.get("default_role", "engineer"), file)
     address = _address(given.get("ray_address", ""), file)
@@ -137,33 +137,38 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 
 def _port(value: object, file: Path) -> int:
-    if not str(value).isdigit() or not 0 <= int(str(value)) <= 65535:
+    if not str(value).isdecimal() or not 0 <= int(str(value)) <= 65535:
         raise BadInput(f"The port {value!r} (PLUMBLINE_PORT or {file}) is not a number from 0 to 65535.")
     return int(str(value))
 
 
 def _address(value: object, file: Path) -> str:
-    if not isinstance(value, str) or (value and not re.fullmatch(r"https?://[^\s/]+/?", value)):
+    if value == "":
+        return ""
+    parts = http_parts(value)
+    if parts is None or has_secrets(parts) or parts.path not in ("", "/"):
         raise BadInput(
-            f'{file}: ray_address is the address of a Ray dashboard, "http://127.0.0.1:8265", not {value!r}.'
+            f'{file}: ray_address is the address of a Ray dashboard, "http://127.0.0.1:8265", not {shown(value)}.'
         )
-    return value.rstrip("/")
+    return as_kept(parts)
 
 
 def _sampling_server(given: Mapping[str, Any], file: Path) -> str:
     """Without the path that all of them have. It holds no key: it is kept with runs."""
     value = given.get("sampling_server", "")
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if value and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname):
+    if value == "":
+        return ""
+    parts = http_parts(value)
+    if parts is None:
         raise BadInput(
-            f'{file}: sampling_server is the address of a model server, "http://127.0.0.1:8000", not {value!r}.'
+            f'{file}: sampling_server is the address of a model server, "http://127.0.0.1:8000", not {shown(value)}.'
         )
-    if parts and (parts.username or parts.password or parts.query):
+    if has_secrets(parts):
         raise BadInput(
             f"{file}: sampling_server may hold no name, password or query, since it is kept with runs. Put its key "
             "into the variable PLUMBLINE_SAMPLING_KEY before Plumbline is started."
         )
-    return str(value).rstrip("/").removesuffix("/v1")
+    return as_kept(parts)
 
 
 def _role(value: object, file: Path) -> Role:
@@ -195,5 +200,5 @@ def _functions(given: Mapping[str, Any], environment: Mapping[str, str], file: P
 def _table(given: Mapping[str, Any], name: str, example: str, file: Path) -> dict[str, Any]:
     table = given.get(name, {})
     if not isinstance(table, dict):
-        raise BadInput(f"{file}: {name} is a table, {example}, not {table!r}.")
+        raise BadInput(f"{file}: {name} is a table, {example}, not a single value.")
     return dict(table)

@@ -17,7 +17,6 @@ Decisions a reader would question:
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from alignment.methods.ppo_backbone import POLICY, Backbone, Row
 from labeling.engines.client import EngineClient, SampledTokens
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, write_base_mark
 from storage.errors import AppError, EngineUnavailable, ModelNotLoadable, RunFailed
-from storage.keys import SAMPLING_KEY
+from storage.keys import SAMPLING_KEY, key_in
 
 FOLDER = "sampler"  # in the run's directory
 IN_FLIGHT = 64
@@ -41,7 +40,7 @@ class ServerSampler:
     """Raises RunFailed, with what to do, whenever the server cannot answer for this run."""
 
     def __init__(self, inputs: Inputs, seed: int) -> None:
-        self._client = EngineClient(inputs.sampled_by, os.environ.get(SAMPLING_KEY))
+        self._client = EngineClient(inputs.sampled_by, key_in(SAMPLING_KEY))
         self._parent, self._seed = inputs.parent, seed
         self._run, self._folder = inputs.folder.name, inputs.folder.resolve() / FOLDER
         with self._in_words():

@@ -19,6 +19,7 @@ from typing import Any
 
 from alignment.methods.base import Messages
 from labeling.engines.endpoint_client import LONGEST_PAUSE, EndpointClient, Passing
+from labeling.engines.protocol import text_of
 from storage import prompts as stored_prompts
 from storage.endpoints import Judge
 from storage.errors import EngineRefused, NotAllowed, RunFailed
@@ -130,4 +131,4 @@ def question(judge: Judge, prompt: Messages, answer: str) -> str:
 
 
 def _said(reply: Mapping[str, Any]) -> str:
-    return str(reply["choices"][0]["message"]["content"] or "")
+    return text_of(reply["choices"][0]) or ""

@@ -20,7 +20,7 @@ from labeling.engines.client import EngineClient
 from labeling.engines.model_folder import base_fingerprint, check_model_folder
 from labeling.engines.model_server import DEAF_AFTER, LOOK_SECONDS, Status
 from labeling.engines.pulse import Pulse
-from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable
+from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable, WrongKey
 from storage.keys import ENGINE_KEY
 
 HOME_ID = "home_id"  # a file in the home folder
@@ -82,8 +82,8 @@ class AdoptedServer:
         self._look_again_at = now + LOOK_SECONDS
         try:
             self._see()
-        except EngineUnavailable:
-            self._missed(now)
+        except EngineUnavailable as error:
+            self._missed(now, str(error))
         except AppError as error:
             self._fail(str(error))
         else:
@@ -92,13 +92,13 @@ class AdoptedServer:
             with suppress(EngineUnavailable, EngineRefused):  # only vLLM and ours tell
                 self.pulse.feel(self._asking.load(), now)
 
-    def _missed(self, now: float) -> None:
+    def _missed(self, now: float, why: str) -> None:
         """One look without an answer ends nothing: what it is answering may come yet."""
         self._unanswered += 1
         if self._unanswered == 1:
             self._silent_since = now
         if self.client is None or self._unanswered >= DEAF_AFTER:
-            self._fail(f"Nobody answers at {self._url}, where settings.toml has the model server. Start it there.")
+            self._fail(why)
             return
         self.detail = (
             f"The model server at {self._url} has not answered for {now - self._silent_since + LOOK_SECONDS:.0f} "
@@ -117,7 +117,9 @@ class AdoptedServer:
     def _see(self) -> None:
         """Raises EngineUnavailable, EngineRefused (a wrong key, say), ModelNotLoadable for another base."""
         if not self._asking.answers():
-            raise EngineUnavailable("nobody is there")
+            raise EngineUnavailable(
+                f"Nobody answers at {self._url}, where settings.toml has the model server. Start it there."
+            )
         served = self._served()
         if self.client is not None and served == self._believed:
             return
@@ -136,9 +138,7 @@ class AdoptedServer:
         """Where it has its base from, and the base's names."""
         try:
             return self._asking.base_root(), self._asking.bases()
-        except EngineRefused as refused:
-            if not any(code in str(refused) for code in ("(401)", "(403)")):
-                raise
+        except WrongKey as refused:
             raise EngineRefused(
                 f"The model server at {self._url} wants {'another' if self._has_key else 'a'} key. Put it into the "
                 f"variable {ENGINE_KEY} before Plumbline is started. ({refused})"

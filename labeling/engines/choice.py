@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 
 from labeling.engines import vllm_server
@@ -15,7 +14,7 @@ from labeling.engines.vllm_server import VLLM
 from storage import leases
 from storage.database import Database
 from storage.engine_settings import EngineSettings
-from storage.keys import ENGINE_KEY, names_of_keys
+from storage.keys import ENGINE_KEY, key_in, names_of_keys
 from storage.leases import CPU
 from storage.settings import Settings
 
@@ -32,7 +31,7 @@ def engines_of(chosen: Settings, database: Database, gpus: Sequence[str]) -> Eng
     turns = Turns(database, shared) if shared else None
     adopted = None
     if answering.urls:
-        key = os.environ.get(ENGINE_KEY)
+        key = key_in(ENGINE_KEY)
         adopted = Adopted(answering.urls, home_id(chosen.home), key, answering.pinned)
     return Engines(chosen.logs, command, adopted, turns, names_of_keys(chosen))
 

@@ -26,6 +26,7 @@ from labeling.engines.protocol import (
     Delta,
     Load,
     SampledTokens,
+    bearer,
     completion_body,
     completions,
     deltas,
@@ -53,15 +54,16 @@ class EngineClient:
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self._key = api_key or ""
         self._settings: dict[str, Any] = {
             "base_url": self.url,
-            "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+            "headers": bearer(self._key),
             "timeout": TIMEOUT,
-            "verify": ssl.create_default_context() if url.startswith("https") else False,
+            "verify": ssl.create_default_context() if urlsplit(url).scheme == "https" else False,
             "trust_env": urlsplit(url).hostname not in LOOPBACK,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
-        self._streaming = Streaming(self.url, self._settings["headers"], self._settings["trust_env"])
+        self._streaming = Streaming(self.url, self._key, self._settings["trust_env"])
         self.usage = Usage()
         self._server_name = ""
 
@@ -173,6 +175,11 @@ class EngineClient:
                         for delta in deltas(line, counted):
                             yield delta
                 asking.tokens = counted.completion_tokens
+        except ValueError as error:
+            raise EngineUnavailable(
+                f"The model server at {self.url} broke off, or somebody between here and there changes what it says: "
+                "a piece of the answer cannot be read. Ask again."
+            ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unavailable(error) from error
 
@@ -289,7 +296,10 @@ class EngineClient:
         started = time.monotonic()
         with self.usage.asking(model) as asking:
             reply = self._told("POST", "/v1/completions", body)
-            found = completions(reply, seed, time.monotonic() - started)
+            try:
+                found = completions(reply, seed, time.monotonic() - started)
+            except ValueError as error:
+                raise self._no_server_of_models() from error
             asking.tokens = sum(completion.completion_tokens for completion in found)
         return found
 
@@ -317,12 +327,13 @@ class EngineClient:
                 if reply.status_code == 200:
                     return reply
                 if reply.status_code != 503 or pause is None:
-                    raise refusal(reply)
+                    raise refusal(reply, self._key)
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:
-        what = str(error) or type(error).__name__
+        shows_key = isinstance(error, httpx.LocalProtocolError)  # it repeats the header that it refuses
+        what = type(error).__name__ if shows_key else str(error) or type(error).__name__
         return EngineUnavailable(
             f"The model server at {self.url} does not answer ({what}). It may be starting or restarting: "
             "wait a moment and try again; the models page shows its state."

@@ -22,10 +22,23 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from labeling.engines.protocol import Completion, Counted, Delta, completions, deltas, sampling_fields
+from labeling.engines.protocol import (
+    WITHHELD,
+    Completion,
+    Counted,
+    Delta,
+    bearer,
+    choices_of,
+    completions,
+    deltas,
+    sampling_fields,
+    text_of,
+    without,
+)
 from labeling.engines.usage import Asking, Usage, Used
 from storage.endpoints import Endpoint, key_of, named
 from storage.errors import EngineRefused, EngineUnavailable, NotAllowed
@@ -65,12 +78,12 @@ class EndpointClient:
         self._closed = threading.Event()
         self._is_confidential = is_confidential
         self._pauses = PAUSES if pauses is None else pauses
-        self._key = key_of(endpoint)
+        self._key = key_of(endpoint) or ""
         self._settings: dict[str, Any] = {
             "base_url": endpoint.url,
-            "headers": {"Authorization": f"Bearer {self._key}"} if self._key else {},
+            "headers": bearer(self._key),
             "timeout": TIMEOUT,
-            "verify": ssl.create_default_context() if endpoint.url.startswith("https") else False,
+            "verify": ssl.create_default_context() if urlsplit(endpoint.url).scheme == "https" else False,
             "trust_env": not endpoint.is_here,  # a proxy knows nothing of this machine's own ports
         }
         self._http = httpx.Client(**self._settings)
@@ -99,7 +112,7 @@ class EndpointClient:
         started = time.monotonic()
         with self._asking() as asking:
             reply = self._ask(body, about)
-            (answer,) = completions(reply, seed, time.monotonic() - started)
+            answer = self._completion(reply, seed, time.monotonic() - started)
             asking.tokens = answer.completion_tokens
         return replace(answer, engine=self.engine_name(str(reply.get("model") or "")))
 
@@ -117,15 +130,17 @@ class EndpointClient:
         """The same, piece by piece; once begun, it is not asked again. Closing it (`contextlib.aclosing`) ends it."""
         body = self._body(messages) | sampling_fields(1, temperature, top_p, max_tokens, seed)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        counted, ended = counted or Counted(), False
+        counted, written, ended = counted or Counted(), False, ""
         with self._asking() as asking:
             async with aclosing(self._lines(body, about)) as lines:
                 async for line in lines:
                     for delta in self._deltas(line, counted):
-                        ended = ended or delta.finish_reason is not None
+                        written, ended = written or bool(delta.text), ended or delta.finish_reason or ""
                         yield delta
             if not ended:  # whoever passed it on closed the connection, or it was no stream
                 raise EngineUnavailable(f"{self.title} broke off before the end of its answer.")
+            if ended == WITHHELD and not written:
+                raise EngineRefused(f"{self.title} gave no answer, and says why in one word: {WITHHELD}.")
             asking.tokens = counted.completion_tokens
 
     def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
@@ -147,8 +162,7 @@ class EndpointClient:
 
     def excerpt(self, text: str) -> str:
         """Of what it said, without its key."""
-        hidden = text.replace(self._key, "(key)") if self._key else text
-        return hidden.strip()[:200].rstrip(".")
+        return without(self._key, text).strip()[:200].rstrip(".")
 
     @contextmanager
     def _asking(self) -> Iterator[Asking]:
@@ -176,7 +190,7 @@ class EndpointClient:
         async with httpx.AsyncClient(**self._settings) as http:
             reply = await self._begun(http, body, about)
             try:
-                async for line in reply.aiter_lines():
+                async for line in _lines_of(reply):
                     yield line
             except httpx.HTTPError as error:
                 raise self._gave_none(error) from error
@@ -215,7 +229,7 @@ class EndpointClient:
             return deltas(line, counted)
         except (EngineRefused, EngineUnavailable) as error:
             raise EngineRefused(f"{self.title} broke off: {self.excerpt(str(error))}.") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise self._other_language(line) from error
 
     def _refuse_confidential(self, about: Messages) -> None:
@@ -229,13 +243,21 @@ class EndpointClient:
         return {"model": self.endpoint.model, "messages": [dict(message) for message in messages]}
 
     def _json(self, reply: httpx.Response) -> Mapping[str, Any]:
-        """A reply with an answer in it."""
+        """A reply with one answer in it: some give more than they were asked for."""
         try:
-            read: Mapping[str, Any] = reply.json()
-            str(read["choices"][0]["message"]["content"])
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            read = reply.json()
+            first = choices_of(read)[0]
+            text_of(first)
+        except ValueError as error:
             raise self._other_language(reply.text) from error
-        return read
+        return {**read, "choices": [first]}
+
+    def _completion(self, reply: Mapping[str, Any], seed: int | None, latency: float) -> Completion:
+        try:
+            (answer,) = completions(reply, seed, latency)
+        except EngineRefused as error:
+            raise EngineRefused(f"{self.title}: {self.excerpt(str(error))}.") from None
+        return answer
 
     @property
     def title(self) -> str:
@@ -266,6 +288,16 @@ class EndpointClient:
 
     def _other_language(self, text: str) -> EngineRefused:
         return EngineRefused(f"{self.title} does not speak as OpenAI's chat endpoint: {self.excerpt(text)}.")
+
+
+async def _lines_of(reply: httpx.Response) -> AsyncGenerator[str, None]:
+    """Server-sent events end at a line feed and nowhere else; httpx would cut text at other separators too."""
+    rest = b""
+    async for chunk in reply.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    yield rest.decode(errors="replace")
 
 
 def _longer(pause: float, fault: Passing, at_most: float) -> float:

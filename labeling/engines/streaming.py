@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import httpx
 
-from labeling.engines.protocol import refusal
+from labeling.engines.protocol import bearer, refusal
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 
@@ -28,9 +28,9 @@ class _Session:
 class Streaming:
     """Of the server at `url`. A session belongs to an event loop and ends with the last stream under way there."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], trust_env: bool) -> None:
+    def __init__(self, url: str, key: str, trust_env: bool) -> None:
         self._url = url
-        self._headers = headers
+        self._key = key
         self._trust_env = trust_env
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
@@ -56,7 +56,7 @@ class Streaming:
         loop = asyncio.get_running_loop()
         if loop not in self._sessions:
             http = aiohttp.ClientSession(
-                headers=self._headers,
+                headers=bearer(self._key),
                 timeout=TIMEOUT,
                 trust_env=self._trust_env,
                 connector=aiohttp.TCPConnector(limit=0),  # the server says how many it takes at once
@@ -87,6 +87,6 @@ class Streaming:
                     raise
             else:
                 if said.status_code != 503 or pause is None:
-                    raise refusal(said)
+                    raise refusal(said, self._key)
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")

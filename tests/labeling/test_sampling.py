@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from labeling.answering import rendered, seed_of
 from labeling.assignment import Queue
 from labeling.comparison import comparison_of
@@ -24,6 +26,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.asked: list[dict[str, object]] = []
         self.refuses: set[str] = set()
+        self.is_busy_at: set[str] = set()
         self.down = False
         self.alike = False
         self.broken: set[str] = set()
@@ -36,6 +39,8 @@ class FakeEngine:
     def complete(self, model: str, prompt: str, *, n: int, seed: int, **settings: object) -> list[Completion]:
         if model in self.broken:
             raise ZeroDivisionError
+        if any(text in prompt for text in self.is_busy_at):
+            raise EngineUnavailable("The model server cannot answer now (429): too many requests")
         if any(text in prompt for text in self.refuses):
             raise EngineRefused("This model's maximum context length is 512 tokens.")
         self.asked.append({"model": model, "prompt": prompt, "n": n, "seed": seed, **settings})
@@ -105,6 +110,75 @@ def test_a_prompt_whose_answers_are_all_alike_is_left_out_after_some_tries(datab
     assert sampler.problem(asked_of) == (
         "1 prompt is left out: the answers are all alike, or the model refuses to give any."
     )
+
+
+def test_what_is_looked_at_again_is_drawn_with_other_seeds(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=1)
+    projects.save(database, project())
+    engine = FakeEngine()
+    engine.alike = True
+    sampler, _ = sampler_of(database, engine)
+
+    for _ in range(2):
+        for _ in range(3):
+            sampler.fill()
+        sampler.wake()
+
+    assert len({asked["seed"] for asked in engine.asked}) == len(engine.asked) == 6
+
+
+def test_a_fault_that_passes_leaves_no_prompt_out(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeling.sampling.RESTS", (0.0, 0.0))
+    filled(database, tmp_path, count=0)
+    prompts.add(database, [prompt("Busy?", held_out=False), prompt("Open?", held_out=False)])
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    engine.is_busy_at.add("Busy?")
+    sampler, queue = sampler_of(database, engine)
+    for _ in range(5):
+        sampler.fill()
+    assert queue.progress(asked, "ines").ready == 1
+    assert "(429)" in sampler.problem(asked)
+
+    engine.is_busy_at.clear()
+    sampler.fill()
+
+    assert queue.progress(asked, "ines").ready == 2
+    assert sampler.problem(asked) == ""
+
+
+def test_prompts_that_nobody_answers_keep_no_other_waiting(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labeling.sampling.RESTS", (0.0, 0.0))
+    filled(database, tmp_path, count=0)
+    texts = ["Busy 1?", "Busy 2?", "Busy 3?", "Open?"]
+    prompts.add(database, [prompt(text, held_out=False) for text in texts])
+    asked = projects.save(database, project())
+    engine = FakeEngine()
+    engine.is_busy_at.add("Busy")
+    sampler, queue = sampler_of(database, engine, ahead=3)
+    for _ in range(2):
+        sampler.fill()
+
+    assert queue.progress(asked, "ines").ready == 1
+
+
+def test_a_server_that_is_busy_is_left_alone_for_a_while(database: Database, tmp_path: Path) -> None:
+    filled(database, tmp_path, count=1)
+    projects.save(database, project())
+    engine = FakeEngine()
+    engine.is_busy_at.add("")
+    sampler, _ = sampler_of(database, engine)
+    sampler.fill()
+    engine.is_busy_at.clear()
+
+    assert sampler.fill() == 0  # its rest is not over
+
+    sampler.wake()
+    assert sampler.fill() == 1
 
 
 def test_a_refused_prompt_stops_no_other_and_is_said(database: Database, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.endpoints import Endpoint, Judge
-from storage.keys import ENGINE_KEY, SAMPLING_KEY, names_of_keys, without_any_key
+from storage.errors import EngineRefused
+from storage.keys import ENGINE_KEY, SAMPLING_KEY, key_in, names_of_keys, without_any_key
 from storage.settings import Settings
 
 HOUSE = "https://house.example.org"
@@ -38,3 +39,16 @@ def test_what_the_settings_name_as_a_key_is_left_out_whatever_it_is_called():
     named = names_of_keys(settings)
     assert {"JUDGE_PASS", "TEACHER", ENGINE_KEY, SAMPLING_KEY} <= named
     assert without_any_key({"JUDGE_PASS": "a", "TEACHER": "b", "LANG": "C"}, named) == {"LANG": "C"}
+
+
+def test_a_key_is_read_without_the_space_around_it() -> None:
+    assert key_in("HOUSE", {"HOUSE": " sk-1\n"}) == "sk-1"
+    assert key_in("HOUSE", {}) == ""
+
+
+@pytest.mark.parametrize("given", ["sk-1\nsk-2", "sk-\u00e9\u00e9", "sk-1 sk-2", "sk-\x07"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(given: str) -> None:
+    with pytest.raises(EngineRefused, match="the variable HOUSE") as refused:
+        key_in("HOUSE", {"HOUSE": given})
+
+    assert "sk-" not in str(refused.value)

@@ -119,7 +119,7 @@ def test_a_stream_that_has_begun_is_not_asked_for_again(server):
 
 def test_nothing_stays_open_when_the_last_stream_ends_however_it_ends(server):
     url, _ = server([(200, PIECE), (CUT, PIECE), (503, b"starting")])
-    streaming = Streaming(url, {}, trust_env=False)
+    streaming = Streaming(url, "", trust_env=False)
 
     async def read(pauses: tuple[float, ...]) -> None:
         async with aclosing(streaming.lines("/v1/completions", {}, pauses)) as lines:

@@ -22,7 +22,7 @@ from labeling.engines.client import Completion, Counted, Delta, EngineClient
 from labeling.engines.endpoint_client import EndpointClient
 from labeling.engines.template import read_template, render
 from storage.endpoints import Endpoint
-from storage.errors import EngineRefused
+from storage.errors import EngineRefused, EngineUnavailable
 
 from .conftest import ADAPTERS, ServerUnderTest
 from .tiny_models import write_adapter, write_model
@@ -337,7 +337,7 @@ def test_pieces_come_while_the_answer_is_made_and_usage_at_the_end(http: httpx.C
 
 
 def test_a_stream_of_an_unknown_model_is_refused(client: EngineClient):
-    with pytest.raises(EngineRefused, match="does not exist"):
+    with pytest.raises(EngineUnavailable, match="does not exist"):
         list(_stream(client, "nope", "Hello"))
 
 
@@ -388,7 +388,7 @@ def test_an_adapter_is_loaded_and_unloaded_live(client: EngineClient, http: http
     assert "new" in client.models()
     assert http.post("/v1/unload_lora_adapter", json={"lora_name": "new"}).status_code == 200
     assert "new" not in client.models()
-    with pytest.raises(EngineRefused, match="does not exist"):
+    with pytest.raises(EngineUnavailable, match="does not exist"):
         client.complete("new", "Hello")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -250,3 +251,64 @@ def test_an_endpoint_whose_key_cannot_be_had_says_so(tmp_path: Path) -> None:
     endpoint = Endpoint("house", "http://127.0.0.1:9", "big", key_file=str(tmp_path / "none"))
     (state,) = Endpoints({"outside: house (big)": endpoint}).state()
     assert state.problem.startswith("The key of the endpoint house cannot be read")
+
+
+# ---- what others say in other ways
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"message": {"content": "It scatters."}}]},
+        {"choices": [{"index": i, "message": {"content": "It scatters."}, "finish_reason": "stop"} for i in (0, 1)]},
+        {"choices": [{"message": {"content": "It scatters."}, "finish_reason": None}], "usage": "none"},
+        {"choices": [{"message": {"content": "It scatters."}}], "usage": {"prompt_tokens": None}},
+    ],
+    ids=["no index", "two choices", "usage is a text", "usage without counts"],
+)
+def test_an_answer_is_read_whatever_is_missing_beside_it(server: EndpointServer, odd: dict[str, Any]) -> None:
+    server.replies = lambda words: (200, json.dumps(odd))
+
+    answer = client(server).chat(**SETTINGS, seed=7)
+
+    assert (answer.text, answer.seed, answer.finish_reason) == ("It scatters.", 7, "stop")
+
+
+def test_half_a_surrogate_pair_can_be_stored(server: EndpointServer) -> None:
+    server.replies = lambda words: said("blue \ud83d sky")
+
+    assert client(server).chat(**SETTINGS).text == "blue ? sky"
+
+
+def test_parts_of_content_are_no_answer(server: EndpointServer) -> None:
+    server.replies = lambda words: said([{"type": "text", "text": "It scatters."}])  # type: ignore[arg-type]
+
+    with pytest.raises(EngineRefused, match="does not speak as OpenAI's chat endpoint"):
+        client(server).chat(**SETTINGS)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_an_answer_that_was_withheld_is_none(server: EndpointServer, content: str | None) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "content_filter"}
+    server.replies = lambda words: (200, json.dumps({"choices": [choice]}))
+    with pytest.raises(EngineRefused, match=r"gave no answer.*content_filter"):
+        client(server).chat(**SETTINGS)
+
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": "content_filter"}
+    server.replies = lambda words: (200, f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n")
+    with pytest.raises(EngineRefused, match=r"gave no answer.*content_filter"):
+        stream(client(server))
+
+
+def test_separators_within_a_text_end_no_line_of_a_stream(server: EndpointServer) -> None:
+    text = "one\u2028two\u2029three\x85four"
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}
+    server.replies = lambda words: (200, f"data: {json.dumps(chunk, ensure_ascii=False)}\n\ndata: [DONE]\n\n")
+
+    assert stream(client(server)) == text
+
+
+def test_an_address_in_capitals_has_its_certificate_looked_at() -> None:
+    for url in ("https://a.org", "HTTPS://a.org"):
+        made = EndpointClient(Endpoint("house", url, "big"), lambda messages: False)
+        assert made._settings["verify"]
