@@ -164,8 +164,8 @@ def self_consistency(firsts: Sequence[Opinion], repeats: Sequence[Opinion]) -> M
 
 
 def against(opinions: Sequence[Opinion], known: Mapping[str, Opinion]) -> Measured | None:
-    """How often choices are as in the known answer to the prompt."""
-    return _alike((one, known[one.prompt]) for one in opinions if one.prompt in known)
+    """How often choices are as in the known answer to the prompt; nobody is held against their own."""
+    return _alike((one, right) for one in opinions if (right := known.get(one.prompt)) and right.labeler != one.labeler)
 
 
 def split(on_prompt: Sequence[Opinion]) -> float:

@@ -112,8 +112,8 @@ class Queue:
     def judge(self, judgment: Judgment) -> Judgment:
         """Stores a judgment; durable when this returns. The same id again is the same judgment, not a second one.
 
-        Raises BadInput for responses that were not shown and for a second judgment that does not supersede the first,
-        NotAllowed for somebody else's item.
+        Raises BadInput for responses that were not shown, for a second judgment that does not supersede the first and
+        for another one under the same id, NotAllowed for somebody else's item.
         """
         with self._lock:
             assignment = self._own(judgment.assignment_id or "", judgment.labeler)
@@ -127,7 +127,7 @@ class Queue:
         if is_new:
             return marked
         known = judgments.get(self._database, judgment.id)
-        if known is None or known.assignment_id != assignment.id:
+        if known is None or known.assignment_id != assignment.id or _what_it_says(known) != _what_it_says(judgment):
             raise BadInput(said("key_used"))
         return known
 
@@ -342,6 +342,11 @@ class Queue:
         if is_new:
             assignments.update(cursor, replace(assignment, state="judged"))
         return is_new
+
+
+def _what_it_says(judgment: Judgment) -> tuple[object, ...]:
+    """All that a person said with it; seconds and marks may differ where it is sent again."""
+    return judgment.verdicts, judgment.reasons, judgment.scores, judgment.note, judgment.supersedes
 
 
 def _again(entry: Entry, labeler: str) -> Assignment | None:

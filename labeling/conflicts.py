@@ -1,4 +1,4 @@
-"""What a lead should settle: prompts on which people differ, or which they would not judge; and what each of them said.
+"""What a lead should settle: prompts on which people differ, which they flagged or would not judge; and what each said.
 
 Answers have the lead's letters, which go by their ids: the same for everybody who looks, and telling nothing.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from labeling import agreement
 from labeling.agreement import Opinion, opinion_of
+from labeling.feedback import beside
 from labeling.feedback.base import BOTH_BAD, LETTERS
 from labeling.quality import Material, opinions_of
 from storage.records import Demonstration, Judgment, Ranking, Rating
@@ -20,7 +21,7 @@ SPLIT = 1 / 3  # of the choices on a prompt that two people made, above which it
 
 @dataclass(frozen=True)
 class Conflict:
-    """A prompt that a lead should settle: people differ on it, or would not judge it."""
+    """A prompt that a lead should settle: people differ on it, flagged it, or would not judge it."""
 
     prompt: str
     said: str
@@ -29,7 +30,10 @@ class Conflict:
 
 
 def conflicts(told: Material, skipped: Mapping[str, Sequence[str]]) -> list[Conflict]:
-    """What people differ on, the most split first; then what they would not judge, `skipped` {prompt: reasons}."""
+    """What people differ on, the most split first; what they flagged; and what they would not judge.
+
+    skipped: {prompt: reasons}.
+    """
     on_prompt: dict[str, list[Judgment]] = defaultdict(list)
     for one in told.firsts:
         on_prompt[one.prompt_id].append(one)
@@ -43,7 +47,13 @@ def conflicts(told: Material, skipped: Mapping[str, Sequence[str]]) -> list[Conf
         for prompt, reasons in skipped.items()
         if prompt not in told.settled
     ]
-    return [*sorted(split, key=lambda one: -one.split), *refused]
+    listed = {one.prompt for one in split}
+    flagged = [
+        Conflict(prompt, said, notes_of(made), 0.0)
+        for prompt, made in on_prompt.items()
+        if prompt not in told.settled and prompt not in listed and (said := flagged_by(made))
+    ]
+    return [*sorted(split, key=lambda one: -one.split), *flagged, *refused]
 
 
 def letters(response_ids: Sequence[str]) -> dict[str, str]:
@@ -95,6 +105,22 @@ def _no_better(made: Judgment) -> str:
     if BOTH_BAD not in made.flags:
         return "tie"
     return "both bad" if len(made.displayed_order) == 2 else "all bad"
+
+
+def flagged_by(made: Sequence[Judgment]) -> str:
+    """ "flagged for the lead by ines; unsafe by tom"; empty where nobody did."""
+    by: dict[str, list[str]] = defaultdict(list)
+    for one in made:
+        for flag in one.flags:
+            if flag in beside.FLAGS:
+                by[flag].append(one.labeler)
+    said = [f"{flag.replace('_', ' ')} by {' and '.join(names)}" for flag, names in by.items()]
+    return f"flagged {'; '.join(said)}" if said else ""
+
+
+def notes_of(made: Sequence[Judgment]) -> str:
+    """Of those who flagged it."""
+    return "; ".join(one.note for one in made if one.note and any(flag in beside.FLAGS for flag in one.flags))
 
 
 def reasons_of(made: Sequence[Judgment]) -> str:

@@ -13,7 +13,7 @@ from labeling.feedback import feedback_type
 from labeling.preview import preview
 from labeling.sampling import kept_here_sentence
 from labeling.sampling_form import found, own_of, own_shown, sampling_from, samplings_from
-from storage import assignments, model_versions, projects
+from storage import assignments, judgments, model_versions, projects
 from storage.database import Database
 from storage.errors import BadInput
 from storage.records import ModelVersion, Project, Sampling, new_id
@@ -269,8 +269,10 @@ def _check_feedback_stays(database: Database, chosen: Any, kind: str) -> None:
     """Judgments on their way are read as what the project asks: another question would lose them. Raises BadInput."""
     if chosen in (None, "", NEW):
         return
-    before = projects.get(database, str(chosen)).feedback_type
-    if kind != before and assignments.list_all(database, str(chosen)):
+    chosen = str(chosen)
+    before = projects.get(database, chosen).feedback_type
+    begun = kind != before and (assignments.list_all(database, chosen) or judgments.list_all(database, chosen))
+    if begun:
         raise BadInput(f"Feedback: people have begun to judge this project by {before}. Make a new project for {kind}.")
 
 

@@ -92,6 +92,12 @@ class Material:
         return {one.prompt: one for one in opinions_of(golden)}
 
     @cached_property
+    def has_overlap(self) -> bool:
+        """Whether two people judged the same prompt."""
+        seen = {(one.prompt_id, one.labeler) for one in self.firsts}
+        return len({prompt for prompt, _ in seen}) < len(seen)
+
+    @cached_property
     def words(self) -> dict[str, int]:
         return {one.id: len(one.text.split()) for one in self.responses.values()}
 
@@ -121,18 +127,28 @@ def opinions_of(judgments: Sequence[Judgment]) -> list[Opinion]:
 
 
 def conclusion(
-    raw: Measured | None, people: Sequence[Reading], kind: str = "ranking", alpha: Measured | None = None
+    raw: Measured | None,
+    people: Sequence[Reading],
+    kind: str = "ranking",
+    alpha: Measured | None = None,
+    has_overlap: bool = False,
 ) -> str:
-    """The answer in two sentences, no stronger than the numbers allow. `kind` is the feedback type."""
+    """The answer in two sentences, no stronger than the numbers allow.
+
+    `kind` is the feedback type, `has_overlap` whether two people judged the same prompt at all.
+    """
     if kind == "edit":
         return "Rewritten answers are not compared with each other: read some of them."
     word = sum(one.state == "warn" for one in people)
     needs = "" if not word else " One person needs a word." if word == 1 else f" {word} people need a word."
-    return f"Can these judgments be trusted? {_trust_thumbs(alpha) if kind == 'thumbs' else _trust(raw)}{needs}"
+    trust = _trust_thumbs(alpha) if kind == "thumbs" else _trust(raw, has_overlap)
+    return f"Can these judgments be trusted? {trust}{needs}"
 
 
-def _trust(raw: Measured | None) -> str:
+def _trust(raw: Measured | None, has_overlap: bool) -> str:
     low, high = (round(100 * one) for one in PAPERS)
+    if raw is None and has_overlap:
+        return "Too early to say: wherever two people judged the same prompt, at least one of them said tie or all bad."
     if raw is None:
         return (
             "No two people have judged the same prompt yet; an overlap of 2 or more on the projects page changes that."

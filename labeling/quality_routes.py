@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from labeling import agreement, quality
 from labeling.agreement import Measured
@@ -26,14 +26,16 @@ from labeling.guard import require
 from labeling.identity import PersonOf
 from labeling.quality import Material, Reading
 from labeling.rendering import render
+from labeling.routes import Body
 from storage import assignments, judgments, projects, prompts, responses
 from storage.database import Database
 from storage.records import GOLD, Judgment, Person, Project, Prompt, Response, now, texts_by_id
 
 MOST_CONFLICTS = 100
+OTHER_ANSWERS = "judged other answers, which were shown before"
 
 
-class SettleBody(BaseModel):
+class SettleBody(Body):
     """`key` is made in the browser and becomes the judgment's id, so sending it again changes nothing."""
 
     key: UUID
@@ -139,7 +141,7 @@ def report_json(database: Database, queue: Queue, project: Project, person: Pers
     raw = agreement.raw_agreement(told.opinions)
     return {
         "type": project.feedback_type,
-        "conclusion": quality.conclusion(raw, people, project.feedback_type, alpha),
+        "conclusion": quality.conclusion(raw, people, project.feedback_type, alpha, told.has_overlap),
         "progress": _progress_json(project, queue.progress(project, person.name), told),
         **_agreement_json(project, told, raw, alpha),
         "known": len(told.known),
@@ -173,7 +175,8 @@ def _progress_json(project: Project, progress: Progress, told: Material) -> dict
     counted = {"done": progress.team, "wanted": progress.total}
     if everybody_judges(project):
         return {**counted, "unit": "prompt", "sentence": "Everybody judges every prompt; the table says who has."}
-    sentence = quality.pace_sentence(told.firsts, progress.total - progress.team, now())
+    counting = [one for one in told.firsts if one.prompt_id not in told.settled]
+    sentence = quality.pace_sentence(counting, progress.total - progress.team, now())
     return {**counted, "unit": "judgment", "sentence": sentence}
 
 
@@ -215,7 +218,7 @@ def item_json(project: Project, asked: Prompt, shown: Sequence[Response], made: 
         "said": [
             {
                 "name": one.labeler,
-                "said": said_by(one),
+                "said": said_by(one) if set(one.displayed_order) == texts.keys() else OTHER_ANSWERS,
                 "note": one.note or "",
                 "reasons": ", ".join(one.reasons),
             }

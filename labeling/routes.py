@@ -17,7 +17,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from labeling.assignment import Item, Progress, Queue
 from labeling.blind import NAMES_SEEN
@@ -38,7 +38,16 @@ MOST_ITEMS = 100
 Note = Annotated[str, Field(max_length=10_000)]
 
 
-class JudgeBody(BaseModel):
+class Body(BaseModel):
+    """What a browser sends. Half a surrogate pair, which no file and no database takes, becomes a question mark."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_whole_characters(cls, told: Any) -> Any:
+        return whole_characters(told)
+
+
+class JudgeBody(Body):
     """`key` is made in the browser and becomes the judgment's id, so sending it again changes nothing."""
 
     key: UUID
@@ -52,7 +61,7 @@ class JudgeBody(BaseModel):
     supersedes: UUID | None = None
 
 
-class SkipBody(BaseModel):
+class SkipBody(Body):
     assignment: str
     reason: str = Field(max_length=1_000)
 
@@ -115,6 +124,17 @@ def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRo
 
 
 # ---- from the browser -----------------------------------------------------------------------------------------------
+
+
+def whole_characters(told: Any) -> Any:
+    match told:
+        case str():
+            return told.encode("utf-8", "replace").decode()
+        case list():
+            return [whole_characters(one) for one in told]
+        case dict():
+            return {whole_characters(name): whole_characters(one) for name, one in told.items()}
+    return told
 
 
 def judgment_of(body: JudgeBody, item: Item, project: Project, person: Person) -> Judgment:
@@ -192,11 +212,11 @@ def _flags(body: JudgeBody, item: Item, project: Project) -> tuple[str, ...]:
 def _note(body: JudgeBody, item: Item) -> str | None:
     """The note on the whole and those on single cards ("B: wrong dose"), parted by blank lines; None where empty."""
     cards = [
-        f"{letter}: {text.strip()}"
+        f"{letter}: {_set_apart(text.strip())}"
         for letter, response in zip(LETTERS, item.assignment.displayed_order, strict=False)
         if (text := body.notes.get(opaque_id(item, response), "")).strip()
     ]
-    whole = [body.note.strip()] if body.note.strip() else []
+    whole = [_set_apart(body.note.strip())] if body.note.strip() else []
     return "\n\n".join([*whole, *cards]) or None
 
 
@@ -280,9 +300,21 @@ def _with_opaque_ids(payload: Mapping[str, Any], item: Item) -> dict[str, Any]:
 def _notes(text: str, item: Item) -> tuple[str, dict[str, str]]:
     """The way back from `_note`."""
     whole, *cards = re.split(r"(?:^|\n\n)(?=[A-F]: )", text)
-    by_letter = {card[0]: card[3:] for card in cards}
+    by_letter = {card[0]: _joined_again(card[3:]) for card in cards}
     ids = [opaque_id(item, response) for response in item.assignment.displayed_order]
-    return whole, {one: by_letter[letter] for letter, one in zip(LETTERS, ids, strict=False) if letter in by_letter}
+    return _joined_again(whole), {
+        one: by_letter[letter] for letter, one in zip(LETTERS, ids, strict=False) if letter in by_letter
+    }
+
+
+def _set_apart(text: str) -> str:
+    """A paragraph of a note that begins as the note on a card does gets a space before it."""
+    return re.sub(r"(^|\n\n)(?=[A-F]: )", r"\1 ", text)
+
+
+def _joined_again(text: str) -> str:
+    """The way back."""
+    return re.sub(r"(^|\n\n) (?=[A-F]: )", r"\1", text)
 
 
 def _names(item: Item) -> dict[str, str]:

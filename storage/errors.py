@@ -54,6 +54,8 @@ class NotSignedIn(NotAllowed):
 class DatabaseInUse(AppError):
     """Another Plumbline owns the file."""
 
+    status = 503
+
 
 class DiskFull(AppError):
     status = 507

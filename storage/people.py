@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 from storage.database import Database, insert
@@ -9,13 +10,16 @@ from storage.errors import BadInput
 from storage.records import Person, Role, now
 
 LONGEST_NAME = 40
+_JOINERS = "\u200c\u200d"  # that Persian and the scripts of India write within words
 
 
 def enter(database: Database, name: str, roles: Mapping[str, Role], otherwise: Role) -> Person:
     """The person of that name, remembered from now on. Raises BadInput for a name that is no name."""
-    name = " ".join(name.split())
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+    name = unicodedata.normalize("NFC", " ".join(name.split()))
+    if not name or len(name) > LONGEST_NAME:
         raise BadInput(f"A name has 1 to {LONGEST_NAME} letters; this one has {len(name)}. Choose another.")
+    if not name.strip(_JOINERS) or not all(letter.isprintable() or letter in _JOINERS for letter in name):
+        raise BadInput("A name is made of letters that can be seen; this one holds others. Choose another.")
     person = Person(name=name, role=role_of(name, roles, otherwise))
     row = {"name": person.name, "role": person.role, "created_at": now()}
     database.write(lambda cursor: insert(cursor, "people", [row], or_ignore=True))

@@ -180,7 +180,7 @@ def test_the_same_rows_are_one_snapshot_however_often_they_are_frozen(database: 
 def test_a_name_must_be_one(database: Database) -> None:
     assert people.enter(database, "  Ines   Roth ", {"Ines Roth": "lead"}, "labeler").role == "lead"
     assert people.enter(database, "Tom", {}, "labeler").role == "labeler"
-    for bad in ("", "   ", "x" * 41, "a\x00b"):
+    for bad in ("", "   ", "x" * 41):
         with pytest.raises(BadInput, match="1 to 40"):
             people.enter(database, bad, {}, "labeler")
 
