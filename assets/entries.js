@@ -4,22 +4,34 @@
 "use strict";
 const DRAFT = "plumbline-draft-", OLDEST = 14 * 86400 * 1000; // ms; what was left longer ago is forgotten
 
-const draftName = (entry) => DRAFT + entry.item.assignment;
+const draftName = (assignment) => DRAFT + assignment;
 
 /** What a person says: by answer or as a whole (answers), and beside it. */
 const nothing = () => ({ answers: {}, scores: {}, reasons: [], flags: [], rewrites: {}, note: "", notes: {} });
 const said = (entry) => Object.fromEntries(Object.keys(nothing()).map((field) => [field, entry[field]]));
 
 function fresh(item) {
-  const entry = { item, key: null, seconds: 0, ...nothing() };
-  const { said, seconds = 0 } = JSON.parse(localStorage.getItem(draftName(entry)) ?? "{}");
+  const entry = { item, key: null, sent: {}, seconds: 0, ...nothing() };
+  const { said, seconds = 0 } = JSON.parse(localStorage.getItem(draftName(item.assignment)) ?? "{}");
   return Object.assign(entry, { seconds }, said);
 }
 
 /** A judgment that the server has, as it was before it was sent. */
 function judged({ item, key, verdict, notes, note, focused_seconds: seconds, judged_at: at }, mode) {
   const { scores = {}, reasons = [], flags = [], rewrites = {} } = verdict;
-  return { item, key, at, seconds, answers: mode.restore(verdict), scores, reasons, flags, rewrites, note, notes };
+  return submitted({ item, key, sent: {}, at, seconds, answers: mode.restore(verdict), scores, reasons, flags, rewrites, note, notes });
+}
+
+/** As it will be once a change that waits to be sent has arrived. */
+function changedBy({ item, at, sent }, body, mode) {
+  const entry = judged({ ...body, item, judged_at: at }, mode);
+  return Object.assign(entry, { sent: { ...sent, ...entry.sent } });
+}
+
+/** What is said now is what its key stands for; earlier keys keep what they stand for, as the server may refuse this one. */
+function submitted(entry) {
+  entry.sent[entry.key] = fingerprint(entry);
+  return entry;
 }
 
 /** What is sent beside the verdict itself. A rewrite that was opened and left as it was says nothing here. */
@@ -32,13 +44,13 @@ function beside({ item, scores, reasons, flags, rewrites: opened }) {
 function keepDraft(entry) {
   if (entry.key) return;
   try {
-    localStorage.setItem(draftName(entry), JSON.stringify({ at: Date.now(), seconds: entry.seconds, said: said(entry) }));
+    localStorage.setItem(draftName(entry.item.assignment), JSON.stringify({ at: Date.now(), seconds: entry.seconds, said: said(entry) }));
   } catch { // no room: what is on the screen stays there, and submitting needs no draft
-    dropDraft(entry);
+    dropDraft(entry.item.assignment);
   }
 }
 
-const dropDraft = (entry) => localStorage.removeItem(draftName(entry));
+const dropDraft = (assignment) => localStorage.removeItem(draftName(assignment));
 
 /** Drafts of items that never came back. Another tab may drop one at the same time. */
 function dropOldDrafts() {
@@ -56,8 +68,11 @@ function tidy(value) {
   return kept.length ? Object.fromEntries(kept) : undefined;
 }
 
-/** Leaving a reopened judgment without submitting takes back what was changed. */
-const restore = (entry) => Object.assign(entry, nothing(), JSON.parse(entry.as));
+/** Whether it says something else than what it was submitted as. */
+const changed = (entry) => fingerprint(entry) !== entry.sent[entry.key];
 
-Object.assign(window.Plumbline, { entries: { fresh, judged, beside, keepDraft, dropDraft, dropOldDrafts, fingerprint, restore } });
+/** Leaving a reopened judgment without submitting takes back what was changed. */
+const restore = (entry) => Object.assign(entry, nothing(), JSON.parse(entry.sent[entry.key]));
+
+Object.assign(window.Plumbline, { entries: { fresh, judged, changedBy, submitted, changed, beside, keepDraft, dropDraft, dropOldDrafts, restore } });
 })();

@@ -90,6 +90,7 @@ class Feed {
 
   take(answer) {
     if (this.person !== null && this.person !== answer.person) location.reload(); // somebody else sits here now
+    this.wanted ||= answer.project?.id ?? ""; // a project made meanwhile takes nobody from the one they are in
     Object.assign(this, { project: answer.project, progress: answer.progress, person: answer.person, projects: answer.projects });
     this.outbox.belongsTo(answer.person);
     const leased = new Set(answer.items.map((item) => item.assignment));

@@ -68,7 +68,7 @@ function sheet(title, content, cls = "sheet") {
 function keysSheet(root, rows) {
   const box = make("input", { type: "checkbox", onchange: () => switchKeys(root, box.checked) });
   box.checked = keysAreOn();
-  switchKeys(root, box.checked);
+  root.classList.toggle("nokeys", !box.checked);
   const list = make("dl", "keys", rows.map(([key, meaning]) => [make("dt", "", make("kbd", "", key)), make("dd", "", meaning)]));
   return sheet(words("all_keys"), [list, make("label", "check", box, words("keys_on"))]);
 }

@@ -34,7 +34,7 @@ class LabelPage {
     });
     this.outbox = makeOutbox({
       changed: (...state) => this.view.paintSaving(...state),
-      delivered: () => this.feed.refill(),
+      delivered: ({ body }) => this.delivered(body),
       refused: (entry, sentence) => this.refused(entry, sentence),
     });
     const project = new URLSearchParams(location.search).get("project") ?? "";
@@ -52,18 +52,25 @@ class LabelPage {
     this.view.setState("loading", make("p", "", words("fetching")));
     await this.feed.refill();
     entries.dropOldDrafts();
-    await this.readHistory();
     every(RENEW, this.view.root, () => this.feed.refill());
+    await this.readHistory();
   }
 
   /** Judgments made before this page was loaded can be reopened too. */
   async readHistory() {
+    await this.outbox.flush(); // what arrives while they are read would be missing among them
     const judged = await this.feed.history();
     const known = new Set(this.past.map((entry) => entry.item.assignment));
-    const before = judged.filter((judged) => !known.has(judged.item.assignment)).map((judged) => entries.judged(judged, this.mode));
+    const before = judged.filter((judged) => !known.has(judged.item.assignment)).map((judged) => this.asItWillBe(judged));
     this.past = [...before, ...this.past].slice(-MOST_REOPENED);
-    if (this.reopened !== null) this.reopened += before.length;
+    if (this.reopened !== null) this.reopened = this.past.indexOf(this.entry);
     this.paintAround();
+  }
+
+  /** What the server has, with the changes that still wait to be sent. */
+  asItWillBe(judged) {
+    const change = (entry, [, { body }]) => (body.supersedes === entry.key ? entries.changedBy(entry, body, this.mode) : entry);
+    return this.outbox.waiting().reduce(change, entries.judged(judged, this.mode));
   }
 
   /* ---- items come ---- */
@@ -87,7 +94,7 @@ class LabelPage {
     this.projects = projects;
     this.view.showProject(project, projects, this.mode);
     if (this.entry) this.paint();
-    if (guidelinesChanged(project)) this.view.paintChangedGuidelines();
+    if (guidelinesChanged(project, known?.guideline_version)) this.view.paintChangedGuidelines();
   }
 
   /** Shows the next item, or says why there is none and looks again by itself. */
@@ -277,14 +284,12 @@ class LabelPage {
     if (!this.entry || this.arriving) return;
     const { ready, text } = this.mode.status(this.entry, this.ids);
     if (!ready) return this.view.refuse(words("not_yet", { what: text.toLocaleLowerCase(words.current()) }));
-    if (this.reopened !== null && !this.changed()) return this.goOn();
+    if (this.reopened !== null && !entries.changed(this.entry)) return this.goOn();
     this.view.letGo();
     const entry = this.entry, supersedes = entry.key;
     Object.assign(entry, { key: newKey(), seconds: this.attention.seconds(), at: new Date().toISOString() });
-    this.outbox.put("judge", this.judgment(entry, supersedes));
-    entry.as = entries.fingerprint(entry);
+    this.outbox.put("judge", this.judgment(entries.submitted(entry), supersedes));
     if (this.reopened === null) this.remember(entry);
-    entries.dropDraft(entry);
     this.goOn();
   }
 
@@ -300,10 +305,6 @@ class LabelPage {
     this.past = [...this.past, entry].slice(-MOST_REOPENED);
   }
 
-  changed() {
-    return this.entry.key === null || entries.fingerprint(this.entry) !== this.entry.as;
-  }
-
   /** After a reopened judgment comes the item that was left for it; otherwise the next one. */
   goOn() {
     const wasReopened = this.reopened !== null;
@@ -316,18 +317,28 @@ class LabelPage {
     const index = (this.reopened ?? this.past.length) - 1;
     if (index < 0 || this.arriving) return;
     if (this.reopened === null && this.entry) this.entry.seconds = this.attention.seconds();
-    if (this.reopened !== null && this.changed()) entries.restore(this.entry);
+    if (this.reopened !== null) this.leave(this.entry);
     this.reopened = index;
-    const entry = this.past[index];
-    entry.as ??= entries.fingerprint(entry);
-    this.show(entry);
+    this.show(this.past[index]);
+  }
+
+  /** What was changed and not submitted is taken back; what the server refused meanwhile comes again. */
+  leave(entry) {
+    if (entry.key !== null) return entries.changed(entry) && entries.restore(entry);
+    this.comesAgain(entry.item.assignment, entry);
+    this.feed.refill();
   }
 
   skip(reason) {
     if (!this.entry || this.reopened !== null) return;
     this.outbox.put("skip", { assignment: this.entry.item.assignment, reason });
-    entries.dropDraft(this.entry);
     this.advance();
+  }
+
+  /** Only now nothing needs the draft any more: what is refused comes again with it. */
+  delivered({ assignment }) {
+    entries.dropDraft(assignment);
+    this.feed.refill();
   }
 
   /** The server has what it had before: an earlier judgment, or none. */
@@ -355,7 +366,7 @@ class LabelPage {
   /* ---- painting ---- */
 
   paint() {
-    const again = this.reopened === null ? null : { button: words(this.changed() ? "replace" : "leave") };
+    const again = this.reopened === null ? null : { button: words(entries.changed(this.entry) ? "replace" : "leave") };
     this.view.paint(this.entry, this.mode, this.focus, again);
   }
 
@@ -376,10 +387,12 @@ class LabelPage {
   }
 }
 
-/** Whether they are not the ones that this person, in this browser, last worked by. */
-function guidelinesChanged({ id, guideline_version: current }) {
-  const name = `plumbline-guidelines-${id}`, before = localStorage.getItem(name);
-  localStorage.setItem(name, current);
+/** Whether they are not the ones that this page had (`shown`), or that this person, in this browser, last worked by. */
+function guidelinesChanged({ id, guideline_version: current }, shown) {
+  const name = `plumbline-guidelines-${id}`, before = shown ?? localStorage.getItem(name);
+  try {
+    localStorage.setItem(name, current);
+  } catch { /* no room: after a reload they are said to have changed once more */ }
   return before !== null && Number(before) < current;
 }
 

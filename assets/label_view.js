@@ -25,7 +25,7 @@ class LabelView {
     this.counts = make("span", "num small counts");
     this.differences = keys.tool({ icon: "diff", text: words("differences"), key: "X", press: this.act.differences });
     this.open = {
-      guidelines: keys.tool({ icon: "book-open", text: words("guidelines"), key: "G", press: () => keys.toggle(this.guidelines.dialog) }),
+      guidelines: keys.tool({ icon: "book-open", text: words("guidelines"), key: "G", press: () => this.toggleGuidelines() }),
       keys: keys.tool({ icon: "keyboard", text: words("keys"), key: "?", press: () => keys.toggle(this.keySheet) }),
     };
     return make("div", "lhead", make("div", "where", this.project, this.task),
@@ -185,11 +185,17 @@ class LabelView {
     this.prompt.before(box);
   }
 
-  /** Said until they were read or it was closed. */
+  /** Said until they were opened. */
   paintChangedGuidelines() {
-    const read = make("button", { class: "btn sm", type: "button", onclick: () => { box.remove(); this.guidelines.dialog.showModal(); } }, words("read_now"));
-    const box = say("warn", words("guidelines_changed"), { ways: [read] });
-    this.prompt.before(box);
+    this.unread?.remove();
+    const read = make("button", { class: "btn sm", type: "button", onclick: () => this.toggleGuidelines() }, words("read_now"));
+    this.unread = say("warn", words("guidelines_changed"), { ways: [read] });
+    this.prompt.before(this.unread);
+  }
+
+  toggleGuidelines() {
+    this.unread?.remove();
+    keys.toggle(this.guidelines.dialog);
   }
 
   say(sentence) {

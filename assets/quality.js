@@ -6,6 +6,7 @@
 const { make, fill, icon, button, state, say, interval, percent, count, api, settling, KNOWN_ANSWERS } = window.Plumbline;
 
 const FIRST_CONFLICTS = 6;
+const NO_CONFLICTS = "A prompt appears here where people differ on more than a third of what they chose between, where somebody flags it, and where several skip it.";
 const STATES = { ok: "Steady", warn: "Look closer", wait: "Too early" };
 const two = (value) => value.toFixed(2);
 const range = (low, high, words) => `[${words(low)}, ${words(high)}]`;
@@ -69,22 +70,24 @@ class QualityPage {
       make("div", "qual", peopleCard(report), this.conflicts(report)));
   }
 
-  conflicts({ conflicts, more_conflicts: more, settled }) {
+  /** What people differ on, flagged or skipped: for the lead to settle, but in a comparison only to look at. */
+  conflicts({ conflicts, more_conflicts: more, settled, settles }) {
     const shown = this.unfolded ? conflicts : conflicts.slice(0, FIRST_CONFLICTS), hidden = conflicts.length - shown.length;
-    const heading = conflicts.length ? `${count(conflicts.length + more, "conflict")} to settle` : "Nothing to settle";
-    const rows = shown.map((one) => this.conflict(one));
-    const none = "Where people differ on more than a third of what they chose between, the prompt appears here.";
-    return make("section", { class: "card", "aria-label": "Conflicts" },
+    const task = settles ? "to settle" : "to look at";
+    const heading = conflicts.length ? `${count(conflicts.length + more, "prompt")} ${task}` : `Nothing ${task}`;
+    const rest = settles ? `${more} more come when these are settled.` : `${more} more are not listed.`;
+    return make("section", { class: "card", "aria-label": "Conflicts and flags" },
       make("div", "ct", make("h2", { tabindex: "-1" }, heading), settled > 0 && make("span", "mut small", `${settled} settled`)),
-      rows.length ? make("ul", "conf", rows) : make("p", "mut", none),
+      !settles && make("p", "mut small", "In a comparison nobody's vote stands above the others', so nothing is settled here."),
+      conflicts.length ? make("ul", "conf", shown.map((one) => this.conflict(one))) : make("p", "mut", NO_CONFLICTS),
       hidden > 0 && button("chevron-down", `${hidden} more`, () => { this.unfolded = true; this.draw(this.report); }, "btn sm ghost"),
-      more > 0 && this.unfolded && make("p", "small mut", `${more} more come when these are settled.`));
+      more > 0 && this.unfolded && make("p", "small mut", rest));
   }
 
   conflict({ prompt, text, said, why }) {
-    return make("li", "", make("p", "q", text), make("div", "who",
-      make("span", "num", said, why && make("span", "mut", ` · ${why}`)),
-      this.report.settles && make("button", { class: "btn sm", type: "button", "aria-label": `Settle: ${text}`, onclick: () => this.settle(prompt) }, "Settle")));
+    return make("li", "", make("p", "q", text), make("div", "who", make("span", "num", said),
+      this.report.settles && make("button", { class: "btn sm", type: "button", "aria-label": `Settle: ${text}`, onclick: () => this.settle(prompt) }, "Settle")),
+    why && make("p", "why mut", why));
   }
 
   async settle(prompt) {
@@ -102,7 +105,7 @@ class QualityPage {
     const kept = "Your answer is kept apart from the labelers'", among = "comes up unannounced among the items of people who have not seen it";
     const when = this.report.gold_share > 0 ? "" : ` once “${KNOWN_ANSWERS}” on the projects page is above 0 %`;
     fill(this.notice, say("ok", gold ? `${kept}, and ${among}${when}.` : `${kept}.`, { lead: "Settled." }));
-    this.body.querySelector("[aria-label=Conflicts] h2").focus();
+    this.body.querySelector("[aria-label^=Conflicts] h2").focus();
   }
 }
 

@@ -44,7 +44,7 @@ class Settling {
   }
 
   title() {
-    return this.item.said.length ? "Settle a conflict" : this.isMeasure ? "Give a known answer" : "Write an ideal answer";
+    return this.item.said.length ? "Settle this prompt" : this.isMeasure ? "Give a known answer" : "Write an ideal answer";
   }
 
   form() {

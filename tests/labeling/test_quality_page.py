@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import gradio as gr
@@ -9,7 +10,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from labeling import quality_page
 from labeling.assignment import Queue
@@ -160,6 +161,42 @@ def test_a_lead_writes_the_ideal_answer_and_says_nothing_of_the_others(page: Pag
     expect(page.locator(".notice")).to_contain_text("kept apart")
     (stored,) = judgments.list_all(database, "edit")
     assert stored.verdicts == (Demonstration("Ideal.", improves=stored.displayed_order[1], preferred=True),)
+
+
+NOTE = "The dose is wrong.\n\n" + "It is for adults only. " * 60 + "\nSee page 4."
+
+
+def with_report(page: Page, **fields: object) -> None:
+    """The server's report on a project, with these fields instead of its own."""
+
+    def changed(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        route.fulfill(response=answer, json={**found, "report": {**found["report"], **fields}})
+
+    page.route("**/api/quality?*", changed)
+
+
+def test_a_flagged_prompt_is_listed_with_its_note_as_it_was_written(page: Page) -> None:
+    row = {"prompt": "one", "text": "How much?", "said": "flagged for the lead by Ines", "why": NOTE}
+    with_report(page, conflicts=[row], more_conflicts=0)
+    opened(page, "ranking")
+    listed = page.get_by_label("Conflicts and flags", exact=True)
+    expect(listed.get_by_role("heading")).to_have_text("1 prompt to settle")
+    note = listed.locator(".why")
+    assert note.inner_text().strip() == NOTE
+    assert note.evaluate("note => note.scrollWidth <= note.clientWidth")
+    expect(listed.get_by_role("button", name="Settle: How much?")).to_be_visible()
+
+
+def test_a_comparison_lists_what_people_differ_on_and_says_why_nothing_is_settled(page: Page) -> None:
+    with_report(page, settles=False)
+    opened(page, "pairwise")
+    listed = page.get_by_label("Conflicts and flags", exact=True)
+    expect(listed.get_by_role("heading")).to_have_text(re.compile(r"^\d+ prompts? to look at$"))
+    expect(listed).to_contain_text("In a comparison nobody's vote stands above the others'")
+    expect(listed.get_by_role("listitem")).not_to_have_count(0)
+    expect(listed.get_by_role("button", name="Settle")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
