@@ -14,6 +14,8 @@ def http_parts(value: object) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(value.strip())
+        if "@" in parts._replace(netloc="", query="").geturl():  # of a password with a slash in it
+            return None
         found = parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna")
         return parts if found and parts.port != 0 else None  # reading the port refuses what is none
     except ValueError:
@@ -34,5 +36,5 @@ def as_kept(parts: SplitResult) -> str:
 def shown(value: object) -> str:
     """What a field holds that should hold an address or a word, to be said: no password, no query, no list or table."""
     if isinstance(value, str):
-        return repr(re.sub(r"^(\s*(?:[^/@]*//)?)[^/]*@", r"\1…@", value).split("?")[0][:LONGEST])
+        return "one with a name or a password" if "@" in value else repr(value.split("?")[0][:LONGEST])
     return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else repr(value)

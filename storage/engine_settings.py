@@ -40,7 +40,7 @@ def read_engine(given: Mapping[str, Any], environment: Mapping[str, str], file: 
 
 def _urls(value: object, file: Path) -> tuple[str, ...]:
     """One address, or a list of them; in the environment with commas between."""
-    listed = value.split(",") if isinstance(value, str) else value
+    listed = ([value] if "@" in value else value.split(",")) if isinstance(value, str) else value
     if not isinstance(listed, list) or not listed:
         raise _not_an_engine(value, file)
     urls = tuple(_url(one, file) for one in listed)
@@ -73,10 +73,10 @@ def _arguments(given: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     value = given.get("engine_arguments", [])
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         example = '["--tensor-parallel-size", "2"]'
-        raise BadInput(f"{file}: engine_arguments is a list of texts, {example}, not {shown(value)}.")
+        raise BadInput(f"{file}: engine_arguments is a list of texts, {example}.")
     ours = [one for one in value if one.split("=")[0] in OURS]
     if ours:
-        raise BadInput(f"{file}: {ours[0]} in engine_arguments is chosen by Plumbline. Leave it out.")
+        raise BadInput(f"{file}: {ours[0].split('=')[0]} in engine_arguments is chosen by Plumbline. Leave it out.")
     return tuple(value)
 
 

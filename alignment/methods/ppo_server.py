@@ -29,7 +29,7 @@ from alignment.methods.base import Inputs, Parent
 from alignment.methods.ppo_backbone import POLICY, Backbone, Row
 from labeling.engines.client import EngineClient, SampledTokens
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, write_base_mark
-from storage.errors import AppError, EngineUnavailable, ModelNotLoadable, RunFailed
+from storage.errors import AppError, EngineUnavailable, ModelNotLoadable, RunFailed, WrongKey
 from storage.keys import SAMPLING_KEY, key_in
 
 FOLDER = "sampler"  # in the run's directory
@@ -123,6 +123,11 @@ class ServerSampler:
         url = self._client.url
         try:
             yield
+        except WrongKey as error:
+            raise RunFailed(
+                f"The model server at {url} wants another key. Put it into the variable {SAMPLING_KEY} before "
+                f"Plumbline is started, and resume the run. ({error})"
+            ) from error
         except EngineUnavailable as error:
             raise RunFailed(
                 f"The model server at {url}, which was to answer for this run, is gone or was never there. Start it "

@@ -41,7 +41,7 @@ def test_what_is_no_address_is_told_apart(given: object) -> None:
     "given", ["http://me:sk-1@a.org", "http://me:sk-1@[::1", "me:sk-1@a.org", "ftp://a.org?key=sk-1"]
 )
 def test_what_is_secret_in_an_address_is_not_said(given: str) -> None:
-    assert ("sk-1" not in shown(given) and "a.org" in shown(given)) or "[::1" in shown(given)
+    assert "sk-1" not in shown(given)
 
 
 @pytest.mark.parametrize("port", ["abc", "80000"])
@@ -71,6 +71,10 @@ def test_a_port_that_is_none_is_refused_by_the_name_of_its_field(told: str, port
         "serving_and_training = 7",
         'engine = "http://me:sk-1@[::1"',
         'engine = { api_key = "sk-1" }',
+        'engine = "http://me:12/sk-1@a.org"',
+        'engine = "http://me:x,sk-1@a.org"',
+        'engine_arguments = ["--api-key=sk-1"]',
+        'engine_arguments = "--api-key sk-1"',
         'judges = "sk-1"',
         '[judges]\nhouse = "sk-1"',
         '[endpoints.house]\napi_key = ["sk-1"]',
