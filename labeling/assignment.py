@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 from labeling.board import Board, Entry
 from labeling.boards import Boards, adjudicated
-from labeling.judgment_checks import check_open, check_shown, check_supersedes
+from labeling.judgment_checks import check_open, check_same, check_shown, check_supersedes
 from labeling.said import Said, said
 from labeling.waiting import Pace, reasons
 from storage import assignments, judgments, prompts, responses
@@ -126,10 +126,7 @@ class Queue:
                 self._tabs.pop(assignment.id, None)
         if is_new:
             return marked
-        known = judgments.get(self._database, judgment.id)
-        if known is None or known.assignment_id != assignment.id or _what_it_says(known) != _what_it_says(judgment):
-            raise BadInput(said("key_used"))
-        return known
+        return check_same(judgments.get(self._database, judgment.id), judgment)
 
     def skip(self, assignment_id: str, labeler: str, reason: str) -> None:
         """This person will not get this prompt again. Skipping twice is skipping once.
@@ -151,26 +148,21 @@ class Queue:
         """Stores a lead's own answer to an item, apart from the labelers'; `gold` makes it the known answer.
 
         Settling a prompt again supersedes. Raises BadInput for a prompt or responses that the project does not have,
-        and for a comparison: there every vote is wanted, and blind.
+        for another answer under the same id, and for a comparison: there every vote is wanted, and blind.
         """
         if project.purpose == "comparison":
             raise BadInput(f"{project.name} is a comparison, where nobody's answer stands above the others'.")
+        adjudged = replace(judgment, flags=(*judgment.flags, ADJUDICATED, *((GOLD,) if gold else ())))
         with self._lock:
             if known := judgments.get(self._database, judgment.id):
-                if (known.project_id, known.prompt_id) != (judgment.project_id, judgment.prompt_id):
-                    raise BadInput(said("key_used"))
-                return known
+                return check_same(known, replace(adjudged, supersedes=known.supersedes))
             board = self._boards.of(project)
             entry = board.entries.get(judgment.prompt_id)
             if entry is None or not entry.shown:
                 raise BadInput(f"{project.name} has no such item. Reload the page to see what there is to settle.")
             check_shown(judgment, [one.id for one in entry.shown])
             before = [one for one in adjudicated(self._database, project.id) if one.prompt_id == judgment.prompt_id]
-            settled = replace(
-                judgment,
-                flags=(*judgment.flags, ADJUDICATED, *((GOLD,) if gold else ())),
-                supersedes=before[-1].id if before else None,
-            )
+            settled = replace(adjudged, supersedes=before[-1].id if before else None)
             self._database.write(lambda cursor: judgments.add(cursor, settled))
             board.settle(judgment.prompt_id, judgment.displayed_order, judgment.labeler if gold else "")
         return settled
@@ -342,11 +334,6 @@ class Queue:
         if is_new:
             assignments.update(cursor, replace(assignment, state="judged"))
         return is_new
-
-
-def _what_it_says(judgment: Judgment) -> tuple[object, ...]:
-    """All that a person said with it; seconds and marks may differ where it is sent again."""
-    return judgment.verdicts, judgment.reasons, judgment.scores, judgment.note, judgment.supersedes
 
 
 def _again(entry: Entry, labeler: str) -> Assignment | None:

@@ -14,9 +14,10 @@ from labeling.agreement import Opinion, opinion_of
 from labeling.feedback import beside
 from labeling.feedback.base import BOTH_BAD, LETTERS
 from labeling.quality import Material, opinions_of
-from storage.records import Demonstration, Judgment, Ranking, Rating
+from storage.records import LATE, Demonstration, Judgment, Ranking, Rating
 
 SPLIT = 1 / 3  # of the choices on a prompt that two people made, above which it is a conflict
+OTHER_ANSWERS = "judged other answers, which were shown before"
 
 
 @dataclass(frozen=True)
@@ -30,30 +31,40 @@ class Conflict:
 
 
 def conflicts(told: Material, skipped: Mapping[str, Sequence[str]]) -> list[Conflict]:
-    """What people differ on, the most split first; what they flagged; and what they would not judge.
+    """What people flagged; what they differ on, the most split first; and what they would not judge. Each prompt once.
 
     skipped: {prompt: reasons}.
     """
-    on_prompt: dict[str, list[Judgment]] = defaultdict(list)
-    for one in told.firsts:
-        on_prompt[one.prompt_id].append(one)
-    split = [
-        Conflict(prompt, said_about(made), reasons_of(made), share)
-        for prompt, made in on_prompt.items()
-        if prompt not in told.settled and (share := round(agreement.split(opinions_of(made)), 9)) > SPLIT
-    ]
-    refused = [
-        Conflict(prompt, f"skipped by {len(reasons)} people", "; ".join(dict.fromkeys(reasons)), 0.0)
-        for prompt, reasons in skipped.items()
-        if prompt not in told.settled
-    ]
-    listed = {one.prompt for one in split}
-    flagged = [
-        Conflict(prompt, said, notes_of(made), 0.0)
-        for prompt, made in on_prompt.items()
-        if prompt not in told.settled and prompt not in listed and (said := flagged_by(made))
-    ]
-    return [*sorted(split, key=lambda one: -one.split), *flagged, *refused]
+    firsts, flagging = _by_prompt(told.firsts), _by_prompt(_flagging(told))
+    prompts = [one for one in dict.fromkeys([*firsts, *flagging, *skipped]) if one not in told.settled]
+    every = [_conflict(one, flagging.get(one, ()), firsts.get(one, ()), skipped.get(one, ())) for one in prompts]
+    found = [one for one in every if one.said]
+    return sorted(found, key=lambda one: (one.prompt not in flagging, -one.split))
+
+
+def _conflict(prompt: str, flagging: Sequence[Judgment], made: Sequence[Judgment], skips: Sequence[str]) -> Conflict:
+    """One that says nothing where there is nothing to settle."""
+    share = round(agreement.split(opinions_of(made)), 9)
+    differing = made if share > SPLIT else ()
+    said = (flagged_by(flagging), said_about(differing), _skipped_by(len(skips)))
+    why = (notes_of(flagging, _named([*made, *flagging])), reasons_of(differing), "; ".join(dict.fromkeys(skips)))
+    return Conflict(prompt, "; ".join(filter(None, said)), "\n\n".join(filter(None, why)), share if differing else 0.0)
+
+
+def _by_prompt(made: Sequence[Judgment]) -> dict[str, list[Judgment]]:
+    found: dict[str, list[Judgment]] = defaultdict(list)
+    for one in made:
+        found[one.prompt_id].append(one)
+    return dict(found)
+
+
+def _flagging(told: Material) -> list[Judgment]:
+    """The judgments, repeats too, that somebody wants the lead to see."""
+    return [one for one in (*told.firsts, *told.repeats) if set(one.flags) & set(beside.FLAGS)]
+
+
+def _skipped_by(count: int) -> str:
+    return f"skipped by {'1 person' if count == 1 else f'{count} people'}" if count else ""
 
 
 def letters(response_ids: Sequence[str]) -> dict[str, str]:
@@ -62,19 +73,41 @@ def letters(response_ids: Sequence[str]) -> dict[str, str]:
 
 
 def said_about(made: Sequence[Judgment]) -> str:
-    """ "3 for A, 2 for B" of choices and rankings; "A: 2 up, 1 down" of thumbs."""
-    named = letters(made[0].displayed_order)
-    if made[0].feedback_type == "thumbs":
-        opinions = opinions_of(made)
-        return "; ".join(_thumbs_on(letter, response, opinions) for response, letter in named.items())
+    """ "3 for A, 2 for B" of choices and rankings; "A: 2 up, 1 down" of thumbs; "1 of other answers" beside them."""
+    if not made:
+        return ""
+    named = _named(made)
+    alike = [one for one in made if set(one.displayed_order) == named.keys()]
+    others = f"{len(made) - len(alike)} of other answers" if len(alike) < len(made) else ""
+    said = _thumbs(alike, named) if made[0].feedback_type == "thumbs" else _choices(alike, named)
+    return ", ".join(filter(None, (said, others)))
+
+
+def _named(made: Sequence[Judgment]) -> dict[str, str]:
+    """The letters of the answers that the first saw whose time had not run out: everybody after saw the same."""
+    in_time = [one for one in made if LATE not in one.flags]
+    return letters(next(iter([*in_time, *made])).displayed_order) if made else {}
+
+
+def _choices(made: Sequence[Judgment], named: Mapping[str, str]) -> str:
     best = Counter(_best(opinion, one, named) for one in made if (opinion := opinion_of(one)))
     counted = sorted(best.items(), key=lambda one: (-one[1], one[0]))
     return ", ".join(f"{count} {words}" for words, count in counted)
 
 
-def said_by(made: Judgment) -> str:
-    """One person's words for it: "B, then A and C" of an order, "A up, B down" of thumbs, "tie" or "both bad"."""
+def _thumbs(made: Sequence[Judgment], named: Mapping[str, str]) -> str:
+    opinions = opinions_of(made)
+    return "; ".join(_thumbs_on(letter, response, opinions) for response, letter in named.items())
+
+
+def said_by(made: Judgment, shown: Mapping[str, str] | None = None) -> str:
+    """One person's words for it: "B, then A and C" of an order, "A up, B down" of thumbs, "tie" or "both bad".
+
+    `shown` are the letters of the answers that the lead has before them; what was said of others has none.
+    """
     named, said = letters(made.displayed_order), []
+    if shown is not None and shown.keys() != named.keys():
+        return OTHER_ANSWERS
     for verdict in made.verdicts:
         match verdict:
             case Ranking((_,)):
@@ -108,19 +141,24 @@ def _no_better(made: Judgment) -> str:
 
 
 def flagged_by(made: Sequence[Judgment]) -> str:
-    """ "flagged for the lead by ines; unsafe by tom"; empty where nobody did."""
-    by: dict[str, list[str]] = defaultdict(list)
-    for one in made:
-        for flag in one.flags:
-            if flag in beside.FLAGS:
-                by[flag].append(one.labeler)
-    said = [f"{flag.replace('_', ' ')} by {' and '.join(names)}" for flag, names in by.items()]
-    return f"flagged {'; '.join(said)}" if said else ""
+    """ "flagged unsafe by tom, for the lead by ines and tom"; empty where nobody did."""
+    by = {flag: dict.fromkeys(one.labeler for one in made if flag in one.flags) for flag in beside.FLAGS}
+    said = [f"{flag.replace('_', ' ')} by {' and '.join(names)}" for flag, names in by.items() if names]
+    return f"flagged {', '.join(said)}" if said else ""
 
 
-def notes_of(made: Sequence[Judgment]) -> str:
-    """Of those who flagged it."""
-    return "; ".join(one.note for one in made if one.note and any(flag in beside.FLAGS for flag in one.flags))
+def notes_of(flagging: Sequence[Judgment], named: Mapping[str, str]) -> str:
+    """What those noted who flagged it, where several did each by name."""
+    noted = {one.labeler: note_by(one, named) for one in flagging if one.note}
+    return "\n\n".join(noted.values() if len(noted) < 2 else (f"{name}: {note}" for name, note in noted.items()))
+
+
+def note_by(made: Judgment, named: Mapping[str, str]) -> str:
+    """What one person noted; on single answers by the lead's letters, which `named` are, in place of theirs."""
+    shown = dict(zip(LETTERS, made.displayed_order, strict=False))
+    whole, on_cards = beside.notes(made.note or "", len(shown))
+    cards = sorted(f"{named.get(shown[letter], 'Another answer')}: {text}" for letter, text in on_cards.items())
+    return beside.PARAGRAPHS.join([*filter(None, [whole]), *cards])
 
 
 def reasons_of(made: Sequence[Judgment]) -> str:

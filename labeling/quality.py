@@ -20,7 +20,7 @@ from functools import cached_property
 
 from labeling import agreement
 from labeling.agreement import Measured, Opinion, opinion_of
-from labeling.reading import TOO_FAST, reading_share
+from labeling.reading import TOO_FAST, reading_share, words
 from storage.records import ADJUDICATED, GOLD, REPEAT, Judgment, Prompt, Response
 
 PAPERS = (0.63, 0.77)  # two people on which answer is better: Stiennon 2020, Bai 2022, Ouyang 2022
@@ -98,8 +98,14 @@ class Material:
         return len({prompt for prompt, _ in seen}) < len(seen)
 
     @cached_property
+    def wanted(self) -> list[Judgment]:
+        """Those that brought the end nearer: what a lead had settled before wanted no more."""
+        by = {prompt: one.judged_at for prompt, one in self.settled.items()}
+        return [one for one in self.firsts if one.prompt_id not in by or one.judged_at < by[one.prompt_id]]
+
+    @cached_property
     def words(self) -> dict[str, int]:
-        return {one.id: len(one.text.split()) for one in self.responses.values()}
+        return {one.id: words(one.text) for one in self.responses.values()}
 
     @cached_property
     def people(self) -> list[str]:
@@ -115,7 +121,7 @@ class Material:
     def to_read(self, judgment: Judgment) -> int:
         """Words of the prompt and of the answers that were shown."""
         prompt = self.prompts.get(judgment.prompt_id)
-        asked = sum(len(message.content.split()) for message in prompt.messages) if prompt else 0
+        asked = sum(words(message.content) for message in prompt.messages) if prompt else 0
         return asked + sum(self.words.get(one, 0) for one in judgment.displayed_order)
 
 
@@ -132,26 +138,34 @@ def conclusion(
     kind: str = "ranking",
     alpha: Measured | None = None,
     has_overlap: bool = False,
+    is_shared: bool = False,
 ) -> str:
     """The answer in two sentences, no stronger than the numbers allow.
 
-    `kind` is the feedback type, `has_overlap` whether two people judged the same prompt at all.
+    `kind` is the feedback type, `has_overlap` whether two people judged the same prompt at all, `is_shared` whether the
+    project wants that of its prompts.
     """
     if kind == "edit":
         return "Rewritten answers are not compared with each other: read some of them."
     word = sum(one.state == "warn" for one in people)
     needs = "" if not word else " One person needs a word." if word == 1 else f" {word} people need a word."
-    trust = _trust_thumbs(alpha) if kind == "thumbs" else _trust(raw, has_overlap)
+    if not has_overlap and (alpha if kind == "thumbs" else raw) is None:
+        trust = _nothing_shared(is_shared)
+    else:
+        trust = _trust_thumbs(alpha) if kind == "thumbs" else _trust(raw)
     return f"Can these judgments be trusted? {trust}{needs}"
 
 
-def _trust(raw: Measured | None, has_overlap: bool) -> str:
+def _nothing_shared(is_shared: bool) -> str:
+    way_out = "" if is_shared else "; 2 or more people per prompt on the projects page change that"
+    return f"No two people have judged the same prompt yet{way_out}."
+
+
+def _trust(raw: Measured | None) -> str:
     low, high = (round(100 * one) for one in PAPERS)
-    if raw is None and has_overlap:
-        return "Too early to say: wherever two people judged the same prompt, at least one of them said tie or all bad."
     if raw is None:
         return (
-            "No two people have judged the same prompt yet; an overlap of 2 or more on the projects page changes that."
+            "Too early to say: where two people judged the same prompt, no two answers were put apart by both of them."
         )
     if raw.prompts < ENOUGH:
         return f"Too early to say: only {_prompts(raw.prompts)} judged by two people."
@@ -167,7 +181,7 @@ def _trust(raw: Measured | None, has_overlap: bool) -> str:
 def _trust_thumbs(alpha: Measured | None) -> str:
     """By alpha, which takes chance off: people who thumb nearly everything up agree often and say little."""
     if alpha is None:
-        return "No two people have judged the same prompt yet, or all said the same of everything."
+        return "Too early to say: where two people judged the same prompt, all their thumbs point the same way."
     if alpha.prompts < ENOUGH:
         return f"Too early to say: only {_prompts(alpha.prompts)} judged by two people."
     if alpha.low <= 0:

@@ -19,7 +19,7 @@ from labeling.agreement import Measured
 from labeling.assignment import Progress, Queue
 from labeling.blind import blind
 from labeling.board import SKIPS_TO_SET_ASIDE, everybody_judges
-from labeling.conflicts import Conflict, conflicts, letters, said_by
+from labeling.conflicts import Conflict, conflicts, letters, note_by, said_by
 from labeling.feedback import feedback_type
 from labeling.feedback.edit import as_pairs
 from labeling.guard import require
@@ -32,7 +32,7 @@ from storage.database import Database
 from storage.records import GOLD, Judgment, Person, Project, Prompt, Response, now, texts_by_id
 
 MOST_CONFLICTS = 100
-OTHER_ANSWERS = "judged other answers, which were shown before"
+NO_REASON = "no reason given"
 
 
 class SettleBody(Body):
@@ -104,14 +104,19 @@ def material(database: Database, project: Project) -> Material:
 
 
 def set_aside(database: Database, project: Project) -> dict[str, list[str]]:
-    """{prompt: why} of what enough people skipped."""
+    """{prompt: why} of what enough people skipped, and of what one person skipped for a reason and nobody judged."""
     given = assignments.list_all(database, project.id)
     judged = {(one.prompt_id, one.labeler) for one in given if one.state == "judged"}
+    by_anybody = {prompt for prompt, _ in judged}
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for one in given:
         if one.state == "skipped" and (one.prompt_id, one.labeler) not in judged:
-            found[one.prompt_id][one.labeler] = one.skip_reason or "no reason given"
-    return {prompt: list(why.values()) for prompt, why in found.items() if len(why) >= SKIPS_TO_SET_ASIDE}
+            found[one.prompt_id][one.labeler] = one.skip_reason or NO_REASON
+    return {
+        prompt: list(why.values())
+        for prompt, why in found.items()
+        if len(why) >= SKIPS_TO_SET_ASIDE or (prompt not in by_anybody and NO_REASON not in why.values())
+    }
 
 
 def settled(body: SettleBody, project: Project, asked: Prompt, shown: Sequence[Response], person: Person) -> Judgment:
@@ -141,7 +146,7 @@ def report_json(database: Database, queue: Queue, project: Project, person: Pers
     raw = agreement.raw_agreement(told.opinions)
     return {
         "type": project.feedback_type,
-        "conclusion": quality.conclusion(raw, people, project.feedback_type, alpha, told.has_overlap),
+        "conclusion": _conclusion(project, told, raw, alpha, people),
         "progress": _progress_json(project, queue.progress(project, person.name), told),
         **_agreement_json(project, told, raw, alpha),
         "known": len(told.known),
@@ -152,6 +157,13 @@ def report_json(database: Database, queue: Queue, project: Project, person: Pers
         "advice": [_advice_json(one, told, alpha) for one in people if one.state == "warn"],
         **_conflicts_json(database, conflicts(told, set_aside(database, project))),
     }
+
+
+def _conclusion(
+    project: Project, told: Material, raw: Measured | None, alpha: Measured | None, people: Sequence[Reading]
+) -> str:
+    is_shared = project.overlap > 1 or everybody_judges(project)
+    return quality.conclusion(raw, people, project.feedback_type, alpha, told.has_overlap, is_shared)
 
 
 def _agreement_json(project: Project, told: Material, raw: Measured | None, alpha: Measured | None) -> dict[str, Any]:
@@ -175,8 +187,7 @@ def _progress_json(project: Project, progress: Progress, told: Material) -> dict
     counted = {"done": progress.team, "wanted": progress.total}
     if everybody_judges(project):
         return {**counted, "unit": "prompt", "sentence": "Everybody judges every prompt; the table says who has."}
-    counting = [one for one in told.firsts if one.prompt_id not in told.settled]
-    sentence = quality.pace_sentence(counting, progress.total - progress.team, now())
+    sentence = quality.pace_sentence(told.wanted, progress.total - progress.team, now())
     return {**counted, "unit": "judgment", "sentence": sentence}
 
 
@@ -218,8 +229,8 @@ def item_json(project: Project, asked: Prompt, shown: Sequence[Response], made: 
         "said": [
             {
                 "name": one.labeler,
-                "said": said_by(one) if set(one.displayed_order) == texts.keys() else OTHER_ANSWERS,
-                "note": one.note or "",
+                "said": said_by(one, named),
+                "note": note_by(one, named),
                 "reasons": ", ".join(one.reasons),
             }
             for one in made

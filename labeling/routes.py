@@ -9,7 +9,6 @@ Response ids are made per assignment, so that not even the id of an answer can b
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,7 +24,7 @@ from labeling.feedback import EDIT, FeedbackType, beside, feedback_type
 from labeling.feedback.base import LETTERS
 from labeling.feedback.edit import as_pairs, rewrites
 from labeling.identity import PersonOf
-from labeling.reading import TOO_FAST, is_too_fast
+from labeling.reading import TOO_FAST, is_too_fast, words
 from labeling.rendering import render
 from labeling.said import Said, said
 from storage import judgments
@@ -204,20 +203,15 @@ def _flags(body: JudgeBody, item: Item, project: Project) -> tuple[str, ...]:
 
     The seconds of a change hold those of the judgment before it, so whether all was read is asked of both together.
     """
-    words = sum(len(response.text.split()) for response in item.responses)
-    too_fast = (TOO_FAST,) if is_too_fast(body.focused_seconds, words) else ()
+    shown = sum(words(response.text) for response in item.responses)
+    too_fast = (TOO_FAST,) if is_too_fast(body.focused_seconds, shown) else ()
     return (*too_fast, NAMES_SEEN) if body.supersedes and project.purpose == "comparison" else too_fast
 
 
 def _note(body: JudgeBody, item: Item) -> str | None:
-    """The note on the whole and those on single cards ("B: wrong dose"), parted by blank lines; None where empty."""
-    cards = [
-        f"{letter}: {_set_apart(text.strip())}"
-        for letter, response in zip(LETTERS, item.assignment.displayed_order, strict=False)
-        if (text := body.notes.get(opaque_id(item, response), "")).strip()
-    ]
-    whole = [_set_apart(body.note.strip())] if body.note.strip() else []
-    return "\n\n".join([*whole, *cards]) or None
+    """The note on the whole and those on single cards, as one text; None where all are empty."""
+    on_cards = {letter: body.notes.get(opaque_id(item, one), "") for letter, one in _lettered(item).items()}
+    return beside.note(body.note, on_cards) or None
 
 
 # ---- to the browser -------------------------------------------------------------------------------------------------
@@ -298,23 +292,15 @@ def _with_opaque_ids(payload: Mapping[str, Any], item: Item) -> dict[str, Any]:
 
 
 def _notes(text: str, item: Item) -> tuple[str, dict[str, str]]:
-    """The way back from `_note`."""
-    whole, *cards = re.split(r"(?:^|\n\n)(?=[A-F]: )", text)
-    by_letter = {card[0]: _joined_again(card[3:]) for card in cards}
-    ids = [opaque_id(item, response) for response in item.assignment.displayed_order]
-    return _joined_again(whole), {
-        one: by_letter[letter] for letter, one in zip(LETTERS, ids, strict=False) if letter in by_letter
-    }
+    """The way back from `_note`: what is said of the whole, and by card."""
+    lettered = _lettered(item)
+    whole, on_cards = beside.notes(text, len(lettered))
+    return whole, {opaque_id(item, lettered[letter]): one for letter, one in on_cards.items()}
 
 
-def _set_apart(text: str) -> str:
-    """A paragraph of a note that begins as the note on a card does gets a space before it."""
-    return re.sub(r"(^|\n\n)(?=[A-F]: )", r"\1 ", text)
-
-
-def _joined_again(text: str) -> str:
-    """The way back."""
-    return re.sub(r"(^|\n\n) (?=[A-F]: )", r"\1", text)
+def _lettered(item: Item) -> dict[str, str]:
+    """The answers by the letters of their cards."""
+    return dict(zip(LETTERS, item.assignment.displayed_order, strict=False))
 
 
 def _names(item: Item) -> dict[str, str]:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 import duckdb
 
 from storage import migrations
-from storage.errors import AppError, DatabaseInUse, DiskFull
+from storage.errors import AppError, DatabaseInUse, DiskFull, ShuttingDown
 
 T = TypeVar("T")
 Cursor: TypeAlias = duckdb.DuckDBPyConnection
@@ -77,7 +77,7 @@ class Database:
         done: Future[T] = Future()
         with self._closing:
             if self._closed:
-                raise AppError("Plumbline is shutting down; nothing was stored. Try again when it is back.")
+                raise ShuttingDown("Plumbline is shutting down; nothing was stored. Try again when it is back.")
             self._jobs.put((work, done))
         return done
 

@@ -7,6 +7,7 @@
     ├── NotAllowed          this role may not do this
     │   └── NotSignedIn     nobody has said who they are
     ├── DatabaseInUse       another process owns the database file
+    ├── ShuttingDown        nothing is stored any more until Plumbline is back
     ├── DiskFull            nothing could be written; nothing was half-written
     ├── NotEnoughFeedback   too few rows to learn from
     ├── ModelNotLoadable    a path or name that is not a model
@@ -53,6 +54,12 @@ class NotSignedIn(NotAllowed):
 
 class DatabaseInUse(AppError):
     """Another Plumbline owns the file."""
+
+    status = 503
+
+
+class ShuttingDown(AppError):
+    """Nothing is stored any more until Plumbline is back."""
 
     status = 503
 

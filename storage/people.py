@@ -10,15 +10,15 @@ from storage.errors import BadInput
 from storage.records import Person, Role, now
 
 LONGEST_NAME = 40
-_JOINERS = "\u200c\u200d"  # that Persian and the scripts of India write within words
+_JOINERS = "\u200c\u200d"  # that Persian and the scripts of India, which know no capitals, write between letters
 
 
 def enter(database: Database, name: str, roles: Mapping[str, Role], otherwise: Role) -> Person:
     """The person of that name, remembered from now on. Raises BadInput for a name that is no name."""
-    name = unicodedata.normalize("NFC", " ".join(name.split()))
+    name = _as_kept(name)
     if not name or len(name) > LONGEST_NAME:
         raise BadInput(f"A name has 1 to {LONGEST_NAME} letters; this one has {len(name)}. Choose another.")
-    if not name.strip(_JOINERS) or not all(letter.isprintable() or letter in _JOINERS for letter in name):
+    if not all(letter.isprintable() or _joins(name, at) for at, letter in enumerate(name)):
         raise BadInput("A name is made of letters that can be seen; this one holds others. Choose another.")
     person = Person(name=name, role=role_of(name, roles, otherwise))
     row = {"name": person.name, "role": person.role, "created_at": now()}
@@ -26,5 +26,20 @@ def enter(database: Database, name: str, roles: Mapping[str, Role], otherwise: R
     return person
 
 
+def _as_kept(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def _joins(name: str, at: int) -> bool:
+    """Whether a joiner is there, and does what it is for: elsewhere two names would look the same."""
+    before, after = name[max(0, at - 1) : at], name[at + 1 : at + 2]
+    return name[at] in _JOINERS and _is_uncased(before) and _is_uncased(after)
+
+
+def _is_uncased(letter: str) -> bool:
+    """A letter, or a mark on one, of a script without capitals; the empty text is none."""
+    return bool(letter) and unicodedata.category(letter)[0] in "LM" and letter.lower() == letter.upper()
+
+
 def role_of(name: str, roles: Mapping[str, Role], otherwise: Role) -> Role:
-    return roles.get(name, otherwise)
+    return next((role for one, role in roles.items() if name in (one, _as_kept(one))), otherwise)

@@ -9,7 +9,7 @@ import pytest
 
 from labeling import agreement
 from labeling.agreement import Opinion, opinion_of
-from labeling.reading import reading_share
+from labeling.reading import reading_share, words
 from storage.records import Demonstration, Ranking, Rating
 from tests.makers import judgment
 
@@ -191,6 +191,22 @@ def test_length_preference_leaves_out_equal_lengths_and_works_for_thumbs() -> No
     opinions = [thumbs("ines", "q1", a=True, b=False, c=False)]
     found = agreement.chooses_longer(opinions, {"a": 9, "b": 3, "c": 9})
     assert found is not None and (found.value, found.n) == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("The quick brown fox", 4),
+        ("\ud55c\uad6d\uc5b4 \ub450 \ub2e8\uc5b4", 3),  # Korean puts spaces between words
+        ("\u4f60\u597d\uff0c\u4e16\u754c\u3002", 4),  # Chinese: 6 characters, of which 1.57 take as long as a word
+        ("\u4f60\u8bf4\u201c\u597d\u201d", 2),  # quotes are no words
+        ("\u65e5\u672c\u8a9e\u3092 Python \u3067", 5),  # Japanese: 5 characters, and a word
+        ("\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e04\u0e23\u0e31\u0e1a", 3),  # Thai: 10 letters, 4.33 a word
+        ("", 0),
+    ],
+)
+def test_words_are_counted_in_scripts_without_spaces_too(text: str, count: int) -> None:
+    assert words(text) == count
 
 
 def test_reading_sixty_words_takes_a_quarter_of_a_minute() -> None:

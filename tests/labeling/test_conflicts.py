@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from labeling import agreement, quality
 from labeling.agreement import Opinion
-from labeling.conflicts import conflicts
+from labeling.conflicts import OTHER_ANSWERS, conflicts, letters, note_by, said_about, said_by
 from labeling.quality import Material
-from labeling.routes import _joined_again, _set_apart, whole_characters
-from storage.database import Database
-from storage.errors import BadInput
-from storage.people import enter
-from storage.records import Judgment, Ranking
+from storage.records import ADJUDICATED, LATE, REPEAT, Judgment, Ranking, Rating
 
 
 def said(labeler: str, *tiers: tuple[str, ...], **more: Any) -> Judgment:
+    given: dict[str, Any] = {
+        "prompt_id": "q",
+        "feedback_type": "ranking",
+        "verdicts": (Ranking(tiers),),
+        "displayed_order": ("a", "b"),
+    }
     return Judgment(
         id=f"{labeler}-{tiers}",
-        prompt_id="q",
         labeler=labeler,
-        feedback_type="ranking",
-        verdicts=(Ranking(tiers),),
-        displayed_order=("a", "b"),
         project_id="p",
-        **more,
+        **{**given, **more},
     )
 
 
@@ -41,10 +37,52 @@ def test_what_is_flagged_is_shown_to_the_lead_with_its_note() -> None:
     assert (found.prompt, found.said, found.why) == ("q", "flagged for the lead by ines", "Which dose do we mean?")
 
 
-def test_a_prompt_that_is_split_is_listed_once_though_it_is_flagged() -> None:
-    made = [said("ines", ("a",), ("b",), flags=("for_the_lead",)), said("tom", ("b",), ("a",))]
+def test_a_flag_on_a_repeat_reaches_the_lead_too_and_what_is_settled_is_gone() -> None:
+    again = said("ines", ("a",), ("b",), flags=(REPEAT, "unsafe"))
+    settled = said("lead", ("a",), ("b",), flags=(ADJUDICATED,))
 
-    assert len(conflicts(Material(made, {}, {}), {})) == 1
+    assert [one.said for one in conflicts(Material([again], {}, {}), {})] == ["flagged unsafe by ines"]
+    assert conflicts(Material([again, settled], {}, {}), {"q": ["no idea"]}) == []
+
+
+def test_a_prompt_is_listed_once_with_all_that_there_is_to_settle() -> None:
+    made = [
+        said("ines", ("a",), ("b",), flags=("unsafe", "for_the_lead"), note="It names a dose."),
+        said("tom", ("b",), ("a",), flags=("unsafe",), note="Wrong unit.", reasons=("correct",)),
+    ]
+
+    (found,) = conflicts(Material(made, {}, {}), {"q": ["not my field"]})
+
+    flagged = "flagged unsafe by ines and tom, for the lead by ines"
+    assert found.said == f"{flagged}; 1 for A, 1 for B; skipped by 1 person"
+    assert found.why == "ines: It names a dose.\n\ntom: Wrong unit.\n\ncorrect\n\nnot my field"
+
+
+def test_what_somebody_flagged_comes_before_what_people_differ_on() -> None:
+    split = [said("ines", ("a",), ("b",)), said("tom", ("b",), ("a",))]
+    flagged = said("ines", ("a",), ("b",), flags=("for_the_lead",), prompt_id="r")
+
+    assert [one.prompt for one in conflicts(Material([*split, flagged], {}, {}), {"s": ["no idea"]})] == ["r", "q", "s"]
+
+
+def test_what_was_said_of_other_answers_is_given_no_letters() -> None:
+    late = said("tom", ("x",), ("y",), displayed_order=("x", "y"), flags=(LATE,), note="odd\n\nA: wrong unit")
+    of_both = said("ravi", ("b",), ("x",), displayed_order=("b", "x"), note="B: wrong unit")
+    shown = letters(["a", "b"])
+
+    assert said_about([late, said("ines", ("a",), ("b",)), said("lena", ("b",), ("a",))]) == (
+        "1 for A, 1 for B, 1 of other answers"
+    )
+    assert said_by(late, shown) == OTHER_ANSWERS
+    assert note_by(late, shown) == "odd\n\nAnother answer: wrong unit"
+    assert note_by(of_both, shown) == "Another answer: wrong unit"
+
+
+def test_notes_on_cards_have_the_letters_of_the_lead_and_not_those_of_who_wrote_them() -> None:
+    made = said("ines", ("a",), ("b",), displayed_order=("b", "a"), note="Both short.\n\nA: wrong unit\n\nB: right")
+
+    assert said_by(made, letters(["a", "b"])) == "A, then B"
+    assert note_by(made, letters(["a", "b"])) == "Both short.\n\nA: right\n\nB: wrong unit"
 
 
 def test_where_all_is_tied_nobody_is_told_that_no_two_people_judged() -> None:
@@ -52,8 +90,25 @@ def test_where_all_is_tied_nobody_is_told_that_no_two_people_judged() -> None:
     alone = Material([said("ines", ("a", "b"))], {}, {})
 
     assert tied.has_overlap and not alone.has_overlap
-    assert "said tie or all bad" in quality.conclusion(None, [], has_overlap=tied.has_overlap)
-    assert "No two people" in quality.conclusion(None, [], has_overlap=alone.has_overlap)
+    for kind in ("ranking", "thumbs"):
+        assert "where two people judged the same prompt" in quality.conclusion(None, [], kind, has_overlap=True)
+        assert "No two people" in quality.conclusion(None, [], kind, has_overlap=False)
+
+
+def test_nobody_is_told_to_share_prompts_where_they_are_shared() -> None:
+    assert "2 or more people per prompt on the projects page" in quality.conclusion(None, [])
+    shared = quality.conclusion(None, [], is_shared=True)
+    assert shared == "Can these judgments be trusted? No two people have judged the same prompt yet."
+
+
+def test_thumbs_that_all_point_one_way_are_told_from_no_thumbs_at_all() -> None:
+    up = [said(name, ("a",), feedback_type="thumbs", verdicts=(Rating("a", True),)) for name in ("ines", "tom")]
+    told = Material(up, {}, {})
+
+    alpha = agreement.alpha(told.opinions)
+    assert "all their thumbs point the same way" in quality.conclusion(
+        agreement.raw_agreement(told.opinions), [], "thumbs", alpha, told.has_overlap
+    )
 
 
 def test_nobody_is_held_against_their_own_known_answer() -> None:
@@ -61,23 +116,3 @@ def test_nobody_is_held_against_their_own_known_answer() -> None:
 
     assert agreement.against([Opinion("lea", "q", {"a": 1.0, "b": 0.0}, {("a", "b"): 1})], known) is None
     assert agreement.against([Opinion("tom", "q", {"a": 1.0, "b": 0.0}, {("a", "b"): 1})], known) is not None
-
-
-@pytest.mark.parametrize("text", ["Dose.\n\nB: is better", "A: mine", "A: one\n\nB: two", "plain\n\ntext", ""])
-def test_a_note_that_looks_like_one_on_a_card_comes_back_as_it_was(text: str) -> None:
-    kept = _set_apart(text)
-
-    assert not kept.startswith(("A: ", "B: ")) and "\n\nB: " not in kept
-    assert _joined_again(kept) == text
-
-
-def test_half_a_surrogate_pair_becomes_a_question_mark_wherever_it_is() -> None:
-    assert whole_characters({"note\ud83d": ["blue \ud83d", 7, None]}) == {"note?": ["blue ?", 7, None]}
-
-
-def test_names_are_taken_in_every_script_and_kept_in_one_form(database: Database) -> None:
-    assert enter(database, "\u0646\u0631\u06af\u0633\u200c\u0646\u0627\u0632", {}, "labeler").name.count("\u200c") == 1
-    assert enter(database, "Rene\u0301", {}, "labeler") == enter(database, "Ren\u00e9", {}, "labeler")
-    for name in ("\u200d", "a\u202eb", "a\x00b"):
-        with pytest.raises(BadInput, match="letters that can be seen"):
-            enter(database, name, {}, "labeler")

@@ -142,3 +142,28 @@ def test_a_payload_comes_back_from_its_verdicts(
     kind: FeedbackType, payload: dict[str, object], shown: tuple[str, ...]
 ) -> None:
     assert kind.payload(kind.verdicts(payload, shown), shown, kind.flags(payload)) == payload
+
+
+LOOKS_SO = [
+    "Dose.\n\nB: is better",
+    "A: mine",
+    "A: one\n\nB: two",
+    " B: in\n\n  A: far",
+    "x\n\n\nA: y",
+    "plain\n\ntext",
+]
+
+
+@pytest.mark.parametrize("whole", ["", *LOOKS_SO])
+@pytest.mark.parametrize("on_b", ["", *LOOKS_SO])
+def test_no_note_is_cut_or_moved_whatever_its_paragraphs_begin_with(whole: str, on_b: str) -> None:
+    cards = {one: text.strip() for one, text in {"A": "", "B": on_b, "C": "short"}.items() if text}
+
+    assert beside.notes(beside.note(whole, cards), 3) == (whole.strip(), cards)
+
+
+def test_a_note_from_before_paragraphs_were_set_apart_loses_nothing() -> None:
+    stored = "whole\n\nA: one\n\nB: also about one\n\nB: two\n\nF: of no card"
+
+    assert beside.notes(stored, 2) == ("whole", {"A": "one", "B": "also about one\n\nB: two\n\nF: of no card"})
+    assert beside.notes("F: of no card", 2) == ("F: of no card", {})

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
 from labeling.assignment import LEASE, Queue
 from storage import projects
@@ -335,15 +335,16 @@ def test_back_finds_its_place_where_the_judgments_before_the_reload_come_late(
     opened(page, "early")
     judged = [judge(page, "1", "2") for _ in range(10)]
     saved(page)
-    waiting: list[Route] = []
-    context.route("**/api/label/history?*", lambda route: waiting.append(route))
+    late: list[tuple[Route, APIResponse]] = []
+    context.route("**/api/label/history?*", lambda route: late.append((route, route.fetch())))
     page.reload()
     page.wait_for_selector(ITEM)
     judged += [judge(page, "1", "2") for _ in range(3)]
     page.wait_for_selector(ITEM)
     assert reopened(page) == judged[-1]
     with page.expect_response("**/api/label/history?*"):
-        waiting[0].continue_()
+        route, answer = late[0]
+        route.fulfill(response=answer)
     assert [reopened(page) for _ in range(9)] == judged[-2:2:-1]
 
 
@@ -363,11 +364,14 @@ def test_each_tab_says_that_the_guidelines_changed_until_they_are_opened(
     expect(page.locator(".say")).to_have_count(0)
 
 
-def test_a_project_made_meanwhile_takes_nobody_from_the_one_they_are_in(page: Page, database: Database) -> None:
+def test_a_project_made_meanwhile_takes_nobody_from_the_one_they_are_in(
+    page: Page, database: Database, queue: Queue
+) -> None:
     page.goto("/label/")
     page.wait_for_selector(ITEM)
     task = page.locator(".task").inner_text()
     add_project(database, "newer", "thumbs", [["one", "two", "three"]], instruction="Give thumbs.")
+    queue.forget()
     judged = submitted(page, "1", "2")
     saved(page)
     judge(page, "1", "2")

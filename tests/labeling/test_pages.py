@@ -25,8 +25,8 @@ from labeling.sampling_form import own_of
 from storage import assignments, judgments, model_versions, projects, prompts
 from storage.database import Database
 from storage.errors import BadInput, BadRow, NotFound
-from storage.records import Assignment, Message, Project, Sampling, now
-from tests.makers import project, prompt, version
+from storage.records import ADJUDICATED, GOLD, Assignment, Message, Project, Sampling, now
+from tests.makers import judgment, project, prompt, version
 
 GOOD: dict[str, Any] = {
     "chosen": NEW,
@@ -116,6 +116,17 @@ def test_the_feedback_of_a_project_stays_once_people_have_begun_to_judge(with_ba
     with pytest.raises(BadInput, match=r"judge this project by ranking\. Make a new project for thumbs"):
         made(with_base, chosen="p1", kind="thumbs")
     assert made(with_base, chosen="p1", name="Another name").name == "Another name"
+
+
+def test_the_feedback_of_a_project_stays_once_a_lead_gave_a_known_answer(with_base: Database) -> None:
+    projects.save(with_base, project(id="p1", feedback_type="ranking"))
+    asked = prompt()
+    prompts.add(with_base, [asked])
+    known = judgment(asked.id, project_id="p1", labeler="lead", flags=(ADJUDICATED, GOLD))
+    with_base.write(lambda cursor: judgments.add(cursor, known))
+
+    with pytest.raises(BadInput, match=r"Make a new project for thumbs"):
+        made(with_base, chosen="p1", kind="thumbs")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from labeling.agreement import Measured
 from labeling.blind import NAMES_SEEN
 from labeling.conflicts import conflicts, said_about, said_by
 from labeling.quality import Material, Reading
-from labeling.quality_routes import material, quality_router
+from labeling.quality_routes import material, quality_router, set_aside
 from storage import judgments, prompts, responses
 from storage.database import Database
 from storage.errors import AppError
@@ -90,6 +90,15 @@ def test_progress_ends_when_this_weeks_pace_says_so() -> None:
     assert quality.pace_sentence(made[-1:], 5, monday) == "5 left; nobody has judged for a week."
     begun_today = [judgment("q", judged_at=monday - timedelta(hours=1)) for _ in range(10)]
     assert quality.pace_sentence(begun_today, 20, monday).endswith("done today.")
+
+
+def test_what_a_lead_had_settled_brings_the_end_no_nearer() -> None:
+    noon = datetime.fromisoformat("2031-03-03T12:00:00+00:00")
+    before, after = (judgment("q", judged_at=noon + timedelta(hours=hours)) for hours in (-1, 1))
+    other = judgment("r", judged_at=noon)
+    known = judgment("q", judged_at=noon, labeler="lead", flags=(ADJUDICATED, GOLD))
+
+    assert Material([before, known, other, after], {}, {}).wanted == [before, other]
 
 
 # ---- person by person -----------------------------------------------------------------------------------------------
@@ -259,6 +268,44 @@ def test_the_report_of_nothing_says_so(client: TestClient) -> None:
     found = client.get("/api/quality", params={"project": "rank"}).json()["report"]
     assert (found["raw"], found["alpha"], found["people"], found["conflicts"]) == (None, None, [], [])
     assert (found["progress"]["done"], found["progress"]["wanted"], found["progress"]["unit"]) == (0, 8, "judgment")
+
+
+def test_what_one_person_skipped_for_a_reason_is_listed_until_somebody_judges_it(database: Database) -> None:
+    add_versions(database, "base")
+    asked = add_project(database, "rank", "ranking", [["one", "two"]] * 2, overlap=1)
+    queue = new_queue(database)
+    first, second = queue.take(asked, "maria", 2, "tab")
+    queue.skip(first.assignment.id, "maria", "I do not know this drug")
+    queue.skip(second.assignment.id, "maria", "")
+
+    assert set_aside(database, asked) == {first.prompt.id: ["I do not know this drug"]}
+    again = next(one for one in queue.take(asked, "otto", 2, "other tab") if one.prompt.id == first.prompt.id)
+    order = again.assignment.displayed_order
+    made = judgment(first.prompt.id, Ranking((order,)), labeler="otto", project_id="rank", displayed_order=order)
+    queue.judge(replace(made, assignment_id=again.assignment.id))
+    assert set_aside(database, asked) == {}
+
+
+def test_a_flagged_judgment_reaches_the_lead_with_its_note(database: Database, client: TestClient) -> None:
+    found = item(client)
+    ids = tuple(one["id"] for one in found["responses"])
+    made = judgment(found["prompt"], Ranking((ids,)), project_id="rank", displayed_order=ids[::-1])
+    flagged = replace(made, flags=("for_the_lead",), note="A: cites no source")
+    database.write(lambda cursor: judgments.add(cursor, flagged))
+
+    (row,) = client.get("/api/quality", params={"project": "rank"}).json()["report"]["conflicts"]
+
+    assert set(row) == {"prompt", "text", "said", "why"}
+    assert (row["said"], row["why"]) == ("flagged for the lead by ines", "C: cites no source")
+    assert [(one["said"], one["note"]) for one in item(client, found["prompt"])["said"]] == [("tie", row["why"])]
+
+
+def test_another_answer_under_the_same_key_is_refused(client: TestClient, database: Database) -> None:
+    found, key = item(client), str(uuid4())
+    assert settle(client, found, key=key, gold=True).status_code == 200
+    for other in ({"gold": False}, {"gold": True, "note": "Because."}):
+        assert "the key of another one" in settle(client, found, key=key, **other).json()["error"]
+    assert len(judgments.list_all(database)) == 1
 
 
 def test_the_report_of_judged_items_has_every_number_with_its_n(database: Database, client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +18,7 @@ from storage.records import Demonstration, Ranking, Score
 from tests.labeling.judging_app import add_comparison, add_project, add_versions, judging_api, new_queue
 
 THREE = [["one", "two", "three"]] * 6
+AS_JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -79,15 +81,71 @@ def test_the_same_key_again_is_the_same_judgment(client: TestClient, database: D
     assert len(judgments.list_all(database)) == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"verdict": {"choice": 1}},
+        {"verdict": {"both_bad": True}},  # a tie like the first, but for its flag
+        {"verdict": {"choice": 0, "flags": ["unsafe"]}},
+        {"verdict": {"choice": 0, "reasons": ["clearer"]}},
+        {"note": "Which dose?"},
+    ],
+)
+def test_the_same_key_with_other_words_is_refused_and_not_dropped(
+    client: TestClient, database: Database, other: dict[str, Any]
+) -> None:
+    add_project(database, "pair", "pairwise", [["one", "two"]])
+    (item,) = taken(client, project="pair")
+    first = {**judgment(item), "verdict": {"choice": 0}}
+    assert client.post("/api/label/judge", json=first).status_code == 200
+
+    answer = client.post("/api/label/judge", json={**first, **other})
+
+    assert (answer.status_code, answer.json()["said"]["code"]) == (400, "key_used")
+    assert client.post("/api/label/judge", json={**first, "focused_seconds": 0.1}).status_code == 200
+    assert len(judgments.list_all(database)) == 1
+
+
+def test_the_same_judgment_is_known_again_whatever_the_project_makes_of_it_by_now(
+    client: TestClient, database: Database, queue: Queue
+) -> None:
+    edit = add_project(database, "edit", "edit", [["Draft."]], criteria=("helpful",))
+    (item,) = taken(client, project="edit")
+    one = item["responses"][0]["id"]
+    verdict = {"rewrites": {one: "Ideal.\r\n"}, "scores": {one: {"helpful": 4}}, "reasons": ["x"], "flags": ["unsafe"]}
+    sent = {**judgment(item), "verdict": verdict, "notes": {one: "A: better"}}
+    assert client.post("/api/label/judge", json=sent).status_code == 200
+    projects.save(database, replace(edit, pair_from_edit=False))
+    queue.forget()
+
+    assert client.post("/api/label/judge", json=sent).status_code == 200
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark_and_keeps_nobody_waiting(
+    client: TestClient, database: Database
+) -> None:
+    """As a text that was cut in the middle of an emoji ends."""
+    (item,) = taken(client)
+    sent = judgment(item, 1, 2, note="blue \ud83d", notes={item["responses"][0]["id"]: "\ude00"})
+    sent["verdict"]["rewrites"] = {item["responses"][1]["id"]: "Ideal \ud83d."}
+
+    assert client.post("/api/label/judge", content=json.dumps(sent), headers=AS_JSON).status_code == 200
+    (stored,) = judgments.list_all(database)
+    assert stored.note == "blue ?\n\nA: ?"
+    assert [one.text for one in stored.verdicts if isinstance(one, Demonstration)] == ["Ideal ?."]
+    skipped = {"assignment": taken(client)[0]["assignment"], "reason": "\ud83d"}
+    assert client.post("/api/label/skip", content=json.dumps(skipped), headers=AS_JSON).status_code == 200
+
+
 def test_what_the_history_gives_back_can_be_sent_again_as_a_change(client: TestClient, database: Database) -> None:
     (item,) = taken(client)
     last = item["responses"][2]["id"]
-    first = judgment(item, 1, 1, 2, note="on the whole", notes={last: "C has\n\ntwo paragraphs"})
+    first = judgment(item, 1, 1, 2, note="A: on the whole", notes={last: "C has\n\nB: two paragraphs"})
     client.post("/api/label/judge", json=first)
     (judged,) = client.get("/api/label/history", params={"project": "rank"}).json()["judged"]
     assert judged["item"] == item
     assert (judged["key"], judged["verdict"]) == (first["key"], first["verdict"])
-    assert (judged["note"], judged["notes"]) == ("on the whole", first["notes"])
+    assert (judged["note"], judged["notes"]) == ("A: on the whole", first["notes"])
     change = {**first, "key": str(uuid4()), "verdict": judged["verdict"], "supersedes": judged["key"]}
     assert client.post("/api/label/judge", json=change).status_code == 200
     assert [one.supersedes for one in judgments.standing(database)] == [UUID(first["key"]).hex]
@@ -108,6 +166,13 @@ def test_the_last_ten_standing_judgments_can_be_reopened(client: TestClient, dat
 def test_a_vote_faster_than_reading_is_flagged_not_refused(client: TestClient, database: Database) -> None:
     (item,) = taken(client)
     assert client.post("/api/label/judge", json=judgment(item, 1, 2, focused_seconds=0.1)).status_code == 200
+    assert judgments.list_all(database)[0].flags == (TOO_FAST,)
+
+
+def test_a_vote_faster_than_reading_is_flagged_in_chinese_too(client: TestClient, database: Database) -> None:
+    add_project(database, "zh", answers=[["\u7b54" * 90, "\u8bdd" * 90]])  # 180 characters, as long as 115 words
+    (item,) = taken(client, project="zh")
+    client.post("/api/label/judge", json=judgment(item, 1, 2, focused_seconds=5))
     assert judgments.list_all(database)[0].flags == (TOO_FAST,)
 
 

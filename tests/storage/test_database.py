@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from storage.database import Database, insert
-from storage.errors import AppError, DatabaseInUse, DiskFull
+from storage.errors import AppError, DatabaseInUse, DiskFull, ShuttingDown
 
 NAMES = "SELECT name FROM people ORDER BY name"
 
@@ -99,6 +99,15 @@ def test_a_second_app_on_the_same_database_is_told_who_has_it(tmp_path: Path) ->
         Database.open(path)
     child.kill()
     child.wait()
+
+
+def test_what_comes_while_it_shuts_down_may_be_sent_again(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "a.duckdb")
+    database.close()
+
+    with pytest.raises(ShuttingDown, match="nothing was stored"):
+        database.write(lambda cursor: insert(cursor, "people", [person("late")]))
+    assert (ShuttingDown.status, DatabaseInUse.status) == (503, 503)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from storage import assignments, judgments, model_versions, people, projects, prompts, responses, runs, snapshots
 from storage.database import Database
 from storage.errors import BadInput, NotFound
-from storage.records import Assignment, Demonstration, Judgment, Message, Ranking, Rating, Score, now
+from storage.records import Assignment, Demonstration, Judgment, Message, Person, Ranking, Rating, Score, now
 from tests.makers import judgment, project, prompt, response, run, some_prompts, version
 
 ASKED = [{"role": "user", "content": "Why?"}]
@@ -183,6 +183,22 @@ def test_a_name_must_be_one(database: Database) -> None:
     for bad in ("", "   ", "x" * 41):
         with pytest.raises(BadInput, match="1 to 40"):
             people.enter(database, bad, {}, "labeler")
+
+
+NARGES_NAZ = "\u0646\u0631\u06af\u0633\u200c\u0646\u0627\u0632"  # Persian, with a joiner between its two parts
+SHRI = "\u0936\u094d\u200d\u0930\u0940"  # Devanagari, with one after a mark
+
+
+def test_names_are_taken_in_every_script_and_kept_in_one_form(database: Database) -> None:
+    for name in (NARGES_NAZ, SHRI):
+        assert people.enter(database, name, {}, "labeler").name == name
+    assert people.enter(database, "Rene\u0301", {"Rene\u0301": "lead"}, "labeler") == Person("Ren\u00e9", "lead")
+
+
+@pytest.mark.parametrize("name", ["\u200d", "a\u202eb", "a\x00b", "An\u200dna", "Anna\u200c", f"{NARGES_NAZ}\u200c"])
+def test_no_two_names_look_the_same_by_what_cannot_be_seen(database: Database, name: str) -> None:
+    with pytest.raises(BadInput, match="letters that can be seen"):
+        people.enter(database, name, {}, "labeler")
 
 
 def test_unknown_things_are_not_found(database: Database) -> None:
