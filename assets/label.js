@@ -37,8 +37,7 @@ class LabelPage {
       delivered: ({ body }) => this.delivered(body),
       refused: (entry, sentence) => this.refused(entry, sentence),
     });
-    const project = new URLSearchParams(location.search).get("project") ?? "";
-    this.feed = makeFeed({ outbox: this.outbox, project, changed: () => this.fed() });
+    this.feed = makeFeed({ outbox: this.outbox, project: new URLSearchParams(location.search).get("project") ?? "", changed: () => this.fed() });
     keyboard.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("visibilitychange", () => document.hidden || this.feed.refill());
     dragLetters(root, {
