@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import httpx
+
 LONGEST = 200  # characters of what is shown
 
 
 def http_parts(value: object) -> SplitResult | None:
-    """None where it is no address of a server: another scheme, no host, a port that is none."""
-    if not isinstance(value, str) or re.search(r"\s", value.strip()):
+    """None where it is no address of a server: another scheme, a host or a port that is none."""
+    if not isinstance(value, str) or re.search(r"[\s\\]", value.strip()):
         return None
     try:
         parts = urlsplit(value.strip())
         if "@" in parts._replace(netloc="", query="").geturl():  # of a password with a slash in it
             return None
-        found = parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna")
-        return parts if found and parts.port != 0 else None  # reading the port refuses what is none
-    except ValueError:
+        httpx.URL(parts.geturl())  # this and the next raise what whoever asks there would raise, later
+        (parts.hostname or "").encode("idna")
+        return parts if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+    except (ValueError, httpx.InvalidURL):
         return None
 
 
@@ -28,9 +31,9 @@ def has_secrets(parts: SplitResult) -> bool:
 
 
 def as_kept(parts: SplitResult) -> str:
-    """Without the path that all model servers have; the scheme in small letters."""
+    """Without the path that all model servers have; scheme and host in small letters."""
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
-    return urlunsplit(parts._replace(path=path, query="", fragment=""))
+    return urlunsplit(parts._replace(netloc=parts.netloc.lower(), path=path, query="", fragment=""))
 
 
 def shown(value: object) -> str:

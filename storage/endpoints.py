@@ -92,7 +92,7 @@ def key_of(endpoint: Endpoint) -> str:
         )
     if not endpoint.key_file:
         return ""
-    return sendable(_key_in(endpoint, Path(endpoint.key_file).expanduser()), f"of {named(endpoint)}")
+    return sendable(_key_in_file(endpoint), f"of {named(endpoint)}")
 
 
 def sendable(key: str, of: str) -> str:
@@ -109,17 +109,22 @@ def named(endpoint: Endpoint) -> str:
     return f"the {_what(type(endpoint))} {endpoint.name}"
 
 
-def _key_in(endpoint: Endpoint, file: Path) -> str:
+def _key_in_file(endpoint: Endpoint) -> str:
     try:
+        file = Path(endpoint.key_file).expanduser()
         mode = stat.S_IMODE(file.stat().st_mode)
         key = file.read_text(encoding="utf-8").strip()
-    except OSError as error:  # whose own words would show the path, which may be a key that was put there by mistake
-        why = error.strerror or type(error).__name__
+    except UnicodeDecodeError:
+        raise EngineRefused(f"The key_file of {named(endpoint)} holds no text. Put the key alone there.") from None
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # whose words would show the path, which may be a key by mistake
+        why = (error.strerror if isinstance(error, OSError) else "") or "there is no such path"
         raise EngineRefused(
             f"The key of {named(endpoint)} cannot be read: {why}. Look at its key_file in settings.toml."
         ) from None
-    except UnicodeDecodeError:
-        raise EngineRefused(f"The key_file of {named(endpoint)} holds no text. Put the key alone there.") from None
     if mode & 0o077:
         raise EngineRefused(
             f"{file}, which holds the key of {named(endpoint)}, can be read by others (mode {mode:o}). Close it with: "
@@ -142,7 +147,7 @@ def _read(made: type[Told], what: str, name: str, told: object, file: Path) -> T
             + (further if "key" in unknown[0] else "")
         )
     if not isinstance(told.get("inside", True), bool):
-        raise BadInput(f"{file}: inside of the {what} {name} is true or false, not {told['inside']!r}.")
+        raise BadInput(f"{file}: inside of the {what} {name} is true or false, not {shown(told['inside'])}.")
     if not told.get("model"):
         raise BadInput(f"{file}: the {what} {name} needs the name of its model, as its endpoint knows it.")
     _refuse_pasted_key(told, f"{file}: the {what} {name}")

@@ -132,13 +132,13 @@ def _parsed(file: Path) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(file.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read: {error}. Mend it, or remove it to use the defaults.") from error
 
 
 def _port(value: object, file: Path) -> int:
     if not str(value).isdecimal() or not 0 <= int(str(value)) <= 65535:
-        raise BadInput(f"The port {value!r} (PLUMBLINE_PORT or {file}) is not a number from 0 to 65535.")
+        raise BadInput(f"The port {shown(value)} (PLUMBLINE_PORT or {file}) is not a number from 0 to 65535.")
     return int(str(value))
 
 
@@ -175,7 +175,7 @@ def _role(value: object, file: Path) -> Role:
     for role in ROLES:
         if value == role:
             return role
-    raise BadInput(f"{file}: {value!r} is not a role. Roles are {', '.join(ROLES)}.")
+    raise BadInput(f"{file}: {shown(value)} is not a role. Roles are {', '.join(ROLES)}.")
 
 
 # ---- what may score answers -----------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def _functions(given: Mapping[str, Any], environment: Mapping[str, str], file: P
         if not isinstance(function, str) or not _FUNCTION.fullmatch(function):
             raise BadInput(
                 f"The reward function {name} (PLUMBLINE_REWARD_FUNCTIONS or {file}) is named by where it is imported "
-                f'from, "package.module:function", not {function!r}.'
+                f'from, "package.module:function", not {shown(function)}.'
             )
     return table
 

@@ -29,7 +29,7 @@ from alignment.methods.base import Inputs, Parent
 from alignment.methods.ppo_backbone import POLICY, Backbone, Row
 from labeling.engines.client import EngineClient, SampledTokens
 from labeling.engines.model_folder import base_fingerprint, check_model_folder, write_base_mark
-from storage.errors import AppError, EngineUnavailable, ModelNotLoadable, RunFailed, WrongKey
+from storage.errors import AppError, EngineRefused, EngineUnavailable, ModelNotLoadable, RunFailed, WrongKey
 from storage.keys import SAMPLING_KEY, key_in
 
 FOLDER = "sampler"  # in the run's directory
@@ -40,7 +40,10 @@ class ServerSampler:
     """Raises RunFailed, with what to do, whenever the server cannot answer for this run."""
 
     def __init__(self, inputs: Inputs, seed: int) -> None:
-        self._client = EngineClient(inputs.sampled_by, key_in(SAMPLING_KEY))
+        try:
+            self._client = EngineClient(inputs.sampled_by, key_in(SAMPLING_KEY))
+        except EngineRefused as error:
+            raise RunFailed(f"{error} Set it before Plumbline is started, and resume the run.") from error
         self._parent, self._seed = inputs.parent, seed
         self._run, self._folder = inputs.folder.name, inputs.folder.resolve() / FOLDER
         with self._in_words():

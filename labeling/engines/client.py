@@ -34,7 +34,7 @@ from labeling.engines.protocol import (
 )
 from labeling.engines.streaming import Streaming
 from labeling.engines.usage import Usage
-from storage.endpoints import LOOPBACK
+from storage.endpoints import LOOPBACK, sendable
 from storage.errors import EngineRefused, EngineUnavailable, ModelNotLoadable
 
 __all__ = ["Completion", "Counted", "Delta", "EngineClient", "Load", "SampledTokens"]
@@ -53,8 +53,9 @@ class EngineClient:
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
+        """Raises EngineRefused for a key that cannot be sent."""
         self.url = url.rstrip("/")
-        self._key = api_key or ""
+        self._key = sendable(api_key or "", f"of the model server at {self.url}")
         self._settings: dict[str, Any] = {
             "base_url": self.url,
             "headers": bearer(self._key),
@@ -332,8 +333,7 @@ class EngineClient:
         raise AssertionError("the last try returns or raises")
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:
-        shows_key = isinstance(error, httpx.LocalProtocolError)  # it repeats the header that it refuses
-        what = type(error).__name__ if shows_key else str(error) or type(error).__name__
+        what = str(error) or type(error).__name__
         return EngineUnavailable(
             f"The model server at {self.url} does not answer ({what}). It may be starting or restarting: "
             "wait a moment and try again; the models page shows its state."

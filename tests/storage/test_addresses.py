@@ -17,6 +17,7 @@ from storage.settings import read_home
         ("https://a.org/v1/chat/completions", "https://a.org"),
         ("https://a.org/gateway/v1", "https://a.org/gateway"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://House.example.ORG/Models", "http://house.example.org/Models"),
     ],
 )
 def test_an_address_is_kept_as_all_are(given: str, kept: str) -> None:
@@ -31,6 +32,7 @@ def test_an_address_is_kept_as_all_are(given: str, kept: str) -> None:
     [
         *("", "a.org", "ftp://a.org", "http://", "http://[::1", "http://a.org:abc", "http://a.org:80000"),
         *("http://a.org:0", "http://a b.org", "http://a..org", 7, None, ["http://a.org"]),
+        *("http://1.2.3.999", "http://\u00fc_x.org", "http://a\\b.org", "http://me:pa/ss@a.org"),
     ],
 )
 def test_what_is_no_address_is_told_apart(given: object) -> None:
@@ -76,6 +78,12 @@ def test_a_port_that_is_none_is_refused_by_the_name_of_its_field(told: str, port
         'engine_arguments = ["--api-key=sk-1"]',
         'engine_arguments = "--api-key sk-1"',
         'judges = "sk-1"',
+        'port = { key = "sk-1" }',
+        'default_role = { key = "sk-1" }',
+        'reward_functions = { short = ["sk-1"] }',
+        '[endpoints.house]\nmodel = "big"\nurl = "https://a.org"\ninside = ["sk-1"]',
+        "port = " + "9" * 5000,
+        "engine = " + "[" * 20000,
         '[judges]\nhouse = "sk-1"',
         '[endpoints.house]\napi_key = ["sk-1"]',
         '[endpoints.house]\nmodel = "big"\nurl = "me:sk-1@a.org"',
@@ -88,3 +96,10 @@ def test_a_wrong_setting_is_refused_and_no_secret_is_repeated(told: str, tmp_pat
         read_home(tmp_path, {})
 
     assert "sk-1" not in str(refused.value)
+
+
+def test_settings_that_are_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+
+    with pytest.raises(BadInput, match=r"settings\.toml cannot be read"):
+        read_home(tmp_path, {})

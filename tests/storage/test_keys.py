@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.endpoints import Endpoint, Judge
+from storage.endpoints import Endpoint, Judge, key_of
 from storage.errors import EngineRefused
 from storage.keys import ENGINE_KEY, SAMPLING_KEY, key_in, names_of_keys, without_any_key
 from storage.settings import Settings
@@ -52,3 +52,9 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(given: str) -> None:
         key_in("HOUSE", {"HOUSE": given})
 
     assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key_file", ["~nobody-here/key", "/tmp/a\0b"])
+def test_a_path_of_a_key_that_is_none_is_refused(key_file: str) -> None:
+    with pytest.raises(EngineRefused, match="key of the endpoint house cannot be read"):
+        key_of(Endpoint("house", HOUSE, "big", key_file=key_file))

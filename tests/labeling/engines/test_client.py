@@ -206,3 +206,14 @@ def test_a_sample_that_training_cannot_weigh_is_refused(server, choice: str, sen
     url, _ = server([(200, f'{{"choices": [{{{choice}}}]}}'.encode())])
     with pytest.raises(EngineRefused, match=sentence):
         EngineClient(url).sample_tokens("fox", [1, 2], max_tokens=8, seed=1)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_before_anybody_is_asked_and_not_shown() -> None:
+    with pytest.raises(EngineRefused, match="the key of the model server at http://127") as refused:
+        EngineClient("http://127.0.0.1:1", "sk-1\n")
+
+    assert "sk-1" not in str(refused.value)
+
+
+def test_an_address_in_capitals_has_its_certificate_looked_at() -> None:
+    assert EngineClient("HTTPS://a.org")._settings["verify"]
