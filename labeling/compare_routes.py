@@ -14,7 +14,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 
 from labeling import win_rate
 from labeling.blind import blind
@@ -22,6 +21,8 @@ from labeling.feedback.base import BOTH_BAD
 from labeling.guard import require
 from labeling.identity import PersonOf
 from labeling.own_prompts import OwnPrompts, as_lines
+from labeling.reading import words
+from labeling.routes import Body
 from labeling.sampling import kept_here_sentence
 from labeling.win_rate import Rate, Vote, WinRate
 from storage import judgments, model_versions, projects, prompts, responses
@@ -33,14 +34,14 @@ Comparison = Callable[[str, str, Person], Project]
 Leaving = Callable[[str, str], str]
 
 
-class StartBody(BaseModel):
+class StartBody(Body):
     """`may_leave`: whoever begins knows that prompts are sent to an endpoint outside."""
 
     versions: list[str]
     may_leave: bool = False
 
 
-class AskBody(BaseModel):
+class AskBody(Body):
     project: str
     text: str
 
@@ -129,8 +130,8 @@ def vote_of(judgment: Judgment, shown: Mapping[str, Response], a: str) -> Vote |
         labeler=judgment.labeler,
         outcome=0.5 if len(tiers) < 2 else float(answer_a.id in tiers[0]),
         a_was_first=answer_a.id == first,
-        words_a=len(answer_a.text.split()),
-        words_b=len(answer_b.text.split()),
+        words_a=words(answer_a.text),
+        words_b=words(answer_b.text),
         both_bad=BOTH_BAD in judgment.flags,
     )
 

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from labeling.assignment import Queue
+from labeling.compare_routes import AskBody
 from labeling.reading import TOO_FAST
 from storage import assignments, judgments, projects
 from storage.database import Database
@@ -364,3 +365,7 @@ def test_results_are_of_comparisons_only(client: TestClient) -> None:
     answer = client.get("/api/compare/results", params={"project": "rank"})
     assert answer.status_code == 404
     assert "rank is no comparison" in answer.json()["error"]
+
+
+def test_a_prompt_of_ones_own_is_of_whole_characters_too() -> None:
+    assert AskBody(project="p", text="sky \ud83d").text == "sky ?"
