@@ -180,20 +180,20 @@ def test_where_the_base_is_gone_it_answers_on_and_where_it_is_damaged_that_is_sa
 
 
 def test_a_server_with_a_key_is_asked_with_it(script: Scripted, tmp_path: Path):
-    script.key = "of the house"
-    with adopting(script, tmp_path, "of the house") as engines:
+    script.key = "key-of-the-house"
+    with adopting(script, tmp_path, "key-of-the-house") as engines:
         engines.wait_ready("v0", "v1")
 
 
-@pytest.mark.parametrize(("key", "said"), [(None, "wants a key"), ("of somebody else", "wants another key")])
+@pytest.mark.parametrize(("key", "said"), [(None, "wants a key"), ("key-of-somebody-else", "wants another key")])
 def test_a_key_that_is_missing_or_wrong_is_said_with_where_it_belongs(
     script: Scripted, tmp_path: Path, key: str | None, said: str
 ):
-    script.key = "of the house"
+    script.key = "key-of-the-house"
     with adopting(script, tmp_path, key) as engines:
         wait_until("it is said", 30, lambda: set(engines.problems) == {"v0", "v1"})
         assert f"{said}. Put it into the variable PLUMBLINE_ENGINE_KEY" in engines.problems["v0"]
-        assert "(401)" in engines.problems["v0"] and "of somebody else" not in engines.problems["v0"]
+        assert "(401)" in engines.problems["v0"] and "key-of-somebody-else" not in engines.problems["v0"]
 
 
 def test_the_base_is_refused_where_the_adapter_that_stands_for_it_is(script: Scripted, tmp_path: Path):
