@@ -197,11 +197,14 @@ class Queue:
             why = () if ready else self._why(board, labeler)
             return Progress(board.judged_by(labeler), board.judgments, board.wanted, ready, why)
 
-    def unsampled(self, project: Project, ahead: int, leave_out: Collection[str] = ()) -> list[Prompt]:
-        """The prompts to sample next, so that `ahead` items stay ready for whoever comes."""
+    def unsampled(
+        self, project: Project, ahead: int, leave_out: Collection[str] = (), last: Collection[str] = ()
+    ) -> list[Prompt]:
+        """The prompts to sample next, those of the ids `last` after the others, so that `ahead` items stay ready."""
         with self._lock:
             missing = max(0, ahead - self._boards.of(project).untouched())
-            wanted = [one for one in self.lacking(project) if one.id not in leave_out][:missing]
+            lacking = [one for one in self.lacking(project) if one.id not in leave_out]
+            wanted = sorted(lacking, key=lambda one: one.id in last)[:missing]
             self._pace.asked(project.id, bool(wanted))
             return wanted
 

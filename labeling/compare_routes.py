@@ -17,12 +17,12 @@ from fastapi.responses import StreamingResponse
 
 from labeling import win_rate
 from labeling.blind import blind
+from labeling.body import Body
 from labeling.feedback.base import BOTH_BAD
 from labeling.guard import require
 from labeling.identity import PersonOf
 from labeling.own_prompts import OwnPrompts, as_lines
 from labeling.reading import words
-from labeling.routes import Body
 from labeling.sampling import kept_here_sentence
 from labeling.win_rate import Rate, Vote, WinRate
 from storage import judgments, model_versions, projects, prompts, responses

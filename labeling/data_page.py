@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
+from labeling.body import Body
 from labeling.drawn_page import drawn, drawn_said, plain
 from labeling.guard import require
 from labeling.identity import PersonOf
@@ -170,7 +170,7 @@ def _takes(kind: str) -> str:
     return f'<div class="pl"><p class="mut small" aria-live="polite">{escape(KINDS[kind].takes)}</p></div>'
 
 
-class ConfidentialBody(BaseModel):
+class ConfidentialBody(Body):
     source: str
     confidential: bool
 

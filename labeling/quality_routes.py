@@ -19,6 +19,7 @@ from labeling.agreement import Measured
 from labeling.assignment import Progress, Queue
 from labeling.blind import blind
 from labeling.board import SKIPS_TO_SET_ASIDE, everybody_judges
+from labeling.body import Body
 from labeling.conflicts import Conflict, conflicts, letters, note_by, said_by
 from labeling.feedback import feedback_type
 from labeling.feedback.edit import as_pairs
@@ -26,7 +27,6 @@ from labeling.guard import require
 from labeling.identity import PersonOf
 from labeling.quality import Material, Reading
 from labeling.rendering import render
-from labeling.routes import Body
 from storage import assignments, judgments, projects, prompts, responses
 from storage.database import Database
 from storage.records import GOLD, Judgment, Person, Project, Prompt, Response, now, texts_by_id

@@ -16,10 +16,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
 from labeling.assignment import Item, Progress, Queue
 from labeling.blind import NAMES_SEEN
+from labeling.body import Body
 from labeling.feedback import EDIT, FeedbackType, beside, feedback_type
 from labeling.feedback.base import LETTERS
 from labeling.feedback.edit import as_pairs, rewrites
@@ -37,15 +38,6 @@ MOST_ITEMS = 100
 Note = Annotated[str, Field(max_length=10_000)]
 
 
-class Body(BaseModel):
-    """What a browser sends. Half a surrogate pair, which no file and no database takes, becomes a question mark."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_whole_characters(cls, told: Any) -> Any:
-        return whole_characters(told)
-
-
 class JudgeBody(Body):
     """`key` is made in the browser and becomes the judgment's id, so sending it again changes nothing."""
 
@@ -55,7 +47,7 @@ class JudgeBody(Body):
     displayed: list[str]
     focused_seconds: float = Field(ge=0, allow_inf_nan=False)
     note: Note = ""
-    notes: dict[str, Note] = {}
+    notes: dict[str, Note] = Field(default_factory=dict)
     guideline_version: int | None = None
     supersedes: UUID | None = None
 
@@ -123,17 +115,6 @@ def label_router(queue: Queue, database: Database, person_of: PersonOf) -> APIRo
 
 
 # ---- from the browser -----------------------------------------------------------------------------------------------
-
-
-def whole_characters(told: Any) -> Any:
-    match told:
-        case str():
-            return told.encode("utf-8", "replace").decode()
-        case list():
-            return [whole_characters(one) for one in told]
-        case dict():
-            return {whole_characters(name): whole_characters(one) for name, one in told.items()}
-    return told
 
 
 def judgment_of(body: JudgeBody, item: Item, project: Project, person: Person) -> Judgment:

@@ -61,11 +61,13 @@ class Sampler:
         engines: Answering,
         ahead: int = AHEAD,
         endpoints: Endpoints | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._queue = queue
         self._answerers = Answerers(engines, endpoints or Endpoints())
         self._ahead = ahead
+        self._clock = clock  # seconds, by which projects rest
         self._tries: dict[tuple[str, str], int] = {}  # (project id, prompt id) -> how often it was drawn in vain
         self._away: dict[str, set[str]] = {}  # project id -> ids of prompts that nobody was there to answer
         self._problems: dict[str, str] = {}
@@ -152,7 +154,7 @@ class Sampler:
 
     def _fill_project(self, project: Project) -> int:
         todo = self._todo(project)
-        if not todo or time.monotonic() < self._rested.get(project.id, 0.0):
+        if not todo or self._clock() < self._rested.get(project.id, 0.0):
             return 0
         try:
             versions = self._all_there(project)
@@ -199,14 +201,12 @@ class Sampler:
         asks_endpoint = any(model_versions.get(self._database, one).is_endpoint for one in project.version_ids)
         first, longest = RESTS_OF_ENDPOINTS if asks_endpoint else RESTS
         rest = min(longest, 2 * self._rest.get(project.id, first / 2))
-        self._rest[project.id], self._rested[project.id] = rest, time.monotonic() + rest
+        self._rest[project.id], self._rested[project.id] = rest, self._clock() + rest
 
     def _todo(self, project: Project) -> list[Prompt]:
         left_out = self._left_out(project, self._queue.lacking(project))
-        later = left_out | self._away.get(project.id, set())
-        todo = self._queue.unsampled(project, self._ahead, leave_out=later) if later != left_out else []
-        todo = todo or self._queue.unsampled(project, self._ahead, leave_out=left_out)
-        return todo[:PROMPTS_A_BATCH]
+        last = self._away.get(project.id, ())
+        return self._queue.unsampled(project, self._ahead, leave_out=left_out, last=last)[:PROMPTS_A_BATCH]
 
     def _left_out(self, project: Project, lacking: Sequence[Prompt]) -> set[str]:
         """The ids of those prompts that are not drawn any more."""

@@ -116,11 +116,7 @@ def _key_in_file(endpoint: Endpoint) -> str:
         key = file.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
         raise EngineRefused(f"The key_file of {named(endpoint)} holds no text. Put the key alone there.") from None
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # whose words would show the path, which may be a key by mistake
+    except (OSError, RuntimeError, ValueError) as error:  # its words would show the path, which may be a pasted key
         why = (error.strerror if isinstance(error, OSError) else "") or "there is no such path"
         raise EngineRefused(
             f"The key of {named(endpoint)} cannot be read: {why}. Look at its key_file in settings.toml."

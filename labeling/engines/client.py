@@ -173,14 +173,9 @@ class EngineClient:
             with self.usage.asking(model) as asking:
                 async with aclosing(self._streaming.lines("/v1/completions", body, PAUSES)) as lines:
                     async for line in lines:
-                        for delta in deltas(line, counted):
+                        for delta in self._deltas(line, counted):
                             yield delta
                 asking.tokens = counted.completion_tokens
-        except ValueError as error:
-            raise EngineUnavailable(
-                f"The model server at {self.url} broke off, or somebody between here and there changes what it says: "
-                "a piece of the answer cannot be read. Ask again."
-            ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unavailable(error) from error
 
@@ -292,6 +287,15 @@ class EngineClient:
         return EngineRefused(
             f"What answers at {self.url} is no OpenAI-compatible model server. Name the address of one."
         )
+
+    def _deltas(self, line: str, counted: Counted) -> list[Delta]:
+        try:
+            return deltas(line, counted)
+        except ValueError as error:
+            raise EngineUnavailable(
+                f"The model server at {self.url} broke off, or somebody between here and there changes what it says: "
+                "a piece of the answer cannot be read. Ask again."
+            ) from error
 
     def _completions(self, model: str, body: Mapping[str, Any], seed: int | None) -> list[Completion]:
         started = time.monotonic()

@@ -35,8 +35,10 @@ from labeling.engines.protocol import (
     choices_of,
     completions,
     deltas,
+    lines_of,
     sampling_fields,
     text_of,
+    withheld,
     without,
 )
 from labeling.engines.usage import Asking, Usage, Used
@@ -78,7 +80,7 @@ class EndpointClient:
         self._closed = threading.Event()
         self._is_confidential = is_confidential
         self._pauses = PAUSES if pauses is None else pauses
-        self._key = key_of(endpoint) or ""
+        self._key = key_of(endpoint)
         self._settings: dict[str, Any] = {
             "base_url": endpoint.url,
             "headers": bearer(self._key),
@@ -140,7 +142,7 @@ class EndpointClient:
             if not ended:  # whoever passed it on closed the connection, or it was no stream
                 raise EngineUnavailable(f"{self.title} broke off before the end of its answer.")
             if ended == WITHHELD and not written:
-                raise EngineRefused(f"{self.title} gave no answer, and says why in one word: {WITHHELD}.")
+                raise self._in_its_words(withheld(WITHHELD))
             asking.tokens = counted.completion_tokens
 
     def ask_once(self, body: Mapping[str, Any], about: Messages) -> Mapping[str, Any] | Passing:
@@ -190,7 +192,7 @@ class EndpointClient:
         async with httpx.AsyncClient(**self._settings) as http:
             reply = await self._begun(http, body, about)
             try:
-                async for line in _lines_of(reply):
+                async for line in lines_of(reply.aiter_bytes()):
                     yield line
             except httpx.HTTPError as error:
                 raise self._gave_none(error) from error
@@ -256,7 +258,7 @@ class EndpointClient:
         try:
             (answer,) = completions(reply, seed, latency)
         except EngineRefused as error:
-            raise EngineRefused(f"{self.title}: {self.excerpt(str(error))}.") from None
+            raise self._in_its_words(error) from None
         return answer
 
     @property
@@ -286,18 +288,11 @@ class EndpointClient:
             "in the server's settings."
         )
 
+    def _in_its_words(self, error: EngineRefused) -> EngineRefused:
+        return EngineRefused(f"{self.title}: {self.excerpt(str(error))}.")
+
     def _other_language(self, text: str) -> EngineRefused:
         return EngineRefused(f"{self.title} does not speak as OpenAI's chat endpoint: {self.excerpt(text)}.")
-
-
-async def _lines_of(reply: httpx.Response) -> AsyncGenerator[str, None]:
-    """Server-sent events end at a line feed and nowhere else; httpx would cut text at other separators too."""
-    rest = b""
-    async for chunk in reply.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.decode(errors="replace")
-    yield rest.decode(errors="replace")
 
 
 def _longer(pause: float, fault: Passing, at_most: float) -> float:

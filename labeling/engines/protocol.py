@@ -6,13 +6,14 @@ Values and the functions that read and write them; nothing here asks anybody.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from storage.errors import EngineRefused, EngineUnavailable, WrongKey
+from storage.storable import storable
 
 _ENGINE_IS_GONE = "EngineCore encountered an issue"  # of a vLLM whose engine process has died; it ends a second later
 _PASSING = frozenset({408, 429, 502, 504})
@@ -175,6 +176,21 @@ def refusal(reply: httpx.Response, key: str = "") -> EngineRefused | EngineUnava
     return EngineRefused(f"The model server refused {said}")
 
 
+def withheld(reason: str) -> EngineRefused:
+    """For an answer that was kept back."""
+    return EngineRefused(f"The model server gave no answer, and says why in one word: {reason}.")
+
+
+async def lines_of(chunks: AsyncIterable[bytes]) -> AsyncGenerator[str, None]:
+    """Server-sent events end at a line feed and nowhere else: other separators are part of what is said."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    yield rest.decode(errors="replace")
+
+
 def without(key: str, text: str) -> str:
     """What a server said, without the key that it may repeat."""
     return text.replace(key, "(key)") if key else text
@@ -193,17 +209,15 @@ def _piece(choice: Mapping[str, Any]) -> str:
 def _given_text(choice: Mapping[str, Any]) -> str:
     text, reason = text_of(choice), _reason(choice)
     if text is None or (not text and reason == WITHHELD):
-        raise EngineRefused(f"The model server gave no answer, and says why in one word: {reason or 'nothing'}.")
+        raise withheld(reason or "nothing")
     return text
 
 
 def _as_text(said: Any) -> str | None:
-    """Half of a surrogate pair, which no file and no database takes, becomes a question mark."""
-    if said is None:
-        return None
-    if not isinstance(said, str):
+    if said is not None and not isinstance(said, str):
         raise ValueError("an answer that is no text")
-    return said.encode("utf-8", "replace").decode()
+    text: str | None = storable(said)
+    return text
 
 
 def _part(choice: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import httpx
 
-from labeling.engines.protocol import bearer, refusal
+from labeling.engines.protocol import bearer, lines_of, refusal
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 
@@ -42,12 +42,8 @@ class Streaming:
         async with self._session() as http:
             reply = await self._begun(http, path, body, pauses)
             try:
-                rest = b""
-                async for chunk in reply.content.iter_any():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        yield line.decode()
-                yield rest.decode()
+                async for line in lines_of(reply.content.iter_any()):
+                    yield line
             finally:
                 reply.close()  # and not only let go: where more is to come, the server is to see that nobody reads it
 

@@ -138,6 +138,16 @@ def about(database: Database, assignment: str) -> list[Judgment]:
     return [one for one in judgments.list_all(database) if one.assignment_id == assignment]
 
 
+def judge_until(page: Page, wanted: str) -> None:
+    """Judges what comes before this item."""
+    for _ in range(10):
+        page.wait_for_selector(ITEM)
+        if item(page) == wanted:
+            return
+        submitted(page, "1", "2")
+    raise AssertionError(f"{wanted} did not come again")
+
+
 def test_four_digits_and_enter_rank_four_answers(page: Page, database: Database) -> None:
     opened(page, "keys")
     judged = submitted(page, "2", "1", "1", "4")
@@ -455,11 +465,7 @@ def test_a_refused_judgment_comes_again_and_supersedes_nothing(
     refused = submitted(page, "2", "1", "n", "x", "Escape")
     expect(page.locator(".say")).to_contain_text("Not like this.")
     expect(page.get_by_role("button", name="Back")).to_be_disabled()
-    for _ in range(10):
-        page.wait_for_selector(ITEM)
-        if item(page) == refused:
-            break
-        submitted(page, "1", "2")
+    judge_until(page, refused)
     expect(page.locator('[data-slot="1"] .chip')).to_have_text("B")  # what was said is still there
     submitted(page)
     saved(page)

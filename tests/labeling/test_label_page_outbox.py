@@ -15,7 +15,7 @@ from storage import projects
 from storage.database import Database
 from storage.records import LATE, Ranking, now
 from tests.labeling.judging_app import add_project, add_versions, judging_app, new_queue, serving
-from tests.labeling.test_label_page import about, changed, item, opened, press, saved, submitted
+from tests.labeling.test_label_page import about, changed, item, judge_until, opened, press, saved, submitted
 from tests.loop import ITEM
 
 pytestmark = pytest.mark.browser
@@ -101,16 +101,6 @@ def judge(page: Page, *keys: str) -> str:
     """Judges the next item once it is there; returns it."""
     page.wait_for_selector(ITEM)
     return submitted(page, *keys)
-
-
-def judge_until(page: Page, wanted: str) -> None:
-    """Judges what comes before this item."""
-    for _ in range(10):
-        page.wait_for_selector(ITEM)
-        if item(page) == wanted:
-            return
-        submitted(page, "1", "2")
-    raise AssertionError(f"{wanted} did not come again")
 
 
 def test_what_is_said_later_changes_nothing_that_waits_where_the_browser_has_no_room(

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
-
-import pytest
 
 from labeling.answering import rendered, seed_of
 from labeling.assignment import Queue
@@ -16,7 +16,7 @@ from labeling.sampling import Sampler, shares_of
 from storage import model_versions, projects, prompts, responses
 from storage.database import Database
 from storage.errors import EngineRefused, EngineUnavailable
-from storage.records import Message
+from storage.records import Message, Project
 from tests.makers import project, prompt, some_prompts, version
 
 
@@ -54,9 +54,23 @@ class FakeEngine:
         return list(range(len(text.split())))
 
 
-def sampler_of(database: Database, engine: FakeEngine, ahead: int = 3) -> tuple[Sampler, Queue]:
+def sampler_of(
+    database: Database, engine: FakeEngine, ahead: int = 3, clock: Callable[[], float] = time.monotonic
+) -> tuple[Sampler, Queue]:
     queue = Queue(database, minimum_responses=lambda name: 2)
-    return Sampler(database, queue, engine, ahead), queue  # type: ignore[arg-type]
+    return Sampler(database, queue, engine, ahead, clock=clock), queue  # type: ignore[arg-type]
+
+
+def an_hour_later() -> Callable[[], float]:
+    """A clock that goes on by an hour at each look."""
+    return count(step=3600.0).__next__
+
+
+def asking(database: Database, base: Path, *texts: str) -> Project:
+    """A project that asks these prompts."""
+    filled(database, base, count=0)
+    prompts.add(database, [prompt(text, held_out=False) for text in texts])
+    return projects.save(database, project())
 
 
 def filled(database: Database, base: Path, versions: Sequence[str] = ("base",), count: int = 5) -> None:
@@ -127,16 +141,11 @@ def test_what_is_looked_at_again_is_drawn_with_other_seeds(database: Database, t
     assert len({asked["seed"] for asked in engine.asked}) == len(engine.asked) == 6
 
 
-def test_a_fault_that_passes_leaves_no_prompt_out(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("labeling.sampling.RESTS", (0.0, 0.0))
-    filled(database, tmp_path, count=0)
-    prompts.add(database, [prompt("Busy?", held_out=False), prompt("Open?", held_out=False)])
-    asked = projects.save(database, project())
+def test_a_fault_that_passes_leaves_no_prompt_out(database: Database, tmp_path: Path) -> None:
+    asked = asking(database, tmp_path, "Busy?", "Open?")
     engine = FakeEngine()
     engine.is_busy_at.add("Busy?")
-    sampler, queue = sampler_of(database, engine)
+    sampler, queue = sampler_of(database, engine, clock=an_hour_later())
     for _ in range(5):
         sampler.fill()
     assert queue.progress(asked, "ines").ready == 1
@@ -149,17 +158,11 @@ def test_a_fault_that_passes_leaves_no_prompt_out(
     assert sampler.problem(asked) == ""
 
 
-def test_prompts_that_nobody_answers_keep_no_other_waiting(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("labeling.sampling.RESTS", (0.0, 0.0))
-    filled(database, tmp_path, count=0)
-    texts = ["Busy 1?", "Busy 2?", "Busy 3?", "Open?"]
-    prompts.add(database, [prompt(text, held_out=False) for text in texts])
-    asked = projects.save(database, project())
+def test_prompts_that_nobody_answers_keep_no_other_waiting(database: Database, tmp_path: Path) -> None:
+    asked = asking(database, tmp_path, "Busy 1?", "Busy 2?", "Busy 3?", "Open?")
     engine = FakeEngine()
     engine.is_busy_at.add("Busy")
-    sampler, queue = sampler_of(database, engine, ahead=3)
+    sampler, queue = sampler_of(database, engine, ahead=3, clock=an_hour_later())
     for _ in range(2):
         sampler.fill()
 
@@ -182,9 +185,7 @@ def test_a_server_that_is_busy_is_left_alone_for_a_while(database: Database, tmp
 
 
 def test_a_refused_prompt_stops_no_other_and_is_said(database: Database, tmp_path: Path) -> None:
-    filled(database, tmp_path, count=0)
-    prompts.add(database, [prompt("Too long?", held_out=False), prompt("Short?", held_out=False)])
-    asked = projects.save(database, project())
+    asked = asking(database, tmp_path, "Too long?", "Short?")
     engine = FakeEngine()
     engine.refuses.add("Too long?")
     sampler, queue = sampler_of(database, engine)

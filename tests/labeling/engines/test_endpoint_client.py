@@ -281,7 +281,8 @@ def test_half_a_surrogate_pair_can_be_stored(server: EndpointServer) -> None:
 
 
 def test_parts_of_content_are_no_answer(server: EndpointServer) -> None:
-    server.replies = lambda words: said([{"type": "text", "text": "It scatters."}])  # type: ignore[arg-type]
+    choice = {"index": 0, "message": {"role": "assistant", "content": [{"type": "text", "text": "It scatters."}]}}
+    server.replies = lambda words: (200, json.dumps({"choices": [choice]}))
 
     with pytest.raises(EngineRefused, match="does not speak as OpenAI's chat endpoint"):
         client(server).chat(**SETTINGS)
