@@ -6,7 +6,7 @@
 const { make, fill, icon, button, state, say, interval, percent, count, api, settling, KNOWN_ANSWERS } = window.Plumbline;
 
 const FIRST_CONFLICTS = 6;
-const NO_CONFLICTS = "A prompt appears here where people differ on more than a third of what they chose between, where somebody flags it, and where several skip it.";
+const NO_CONFLICTS = "A prompt appears here where people differ on more than a third of what they chose between, and where somebody flags it or skips it for a reason.";
 const STATES = { ok: "Steady", warn: "Look closer", wait: "Too early" };
 const two = (value) => value.toFixed(2);
 const range = (low, high, words) => `[${words(low)}, ${words(high)}]`;
